@@ -1,0 +1,42 @@
+# Everything sets itself up: a .venv made by uv (installed by pip when it is missing), from locked, hashed requirements.
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo $(CURDIR)/.venv-uv/bin/uv)
+BIN := .venv/bin
+RUN := $(CURDIR)/$(BIN)
+
+.PHONY: demo test check bench lock setup clean soak
+
+demo: setup
+	$(BIN)/skyloom demo
+
+test: setup
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: setup
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m bench
+
+setup: .venv/ready
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	@command -v uv >/dev/null 2>&1 || test -x $(UV) || ($(PYTHON) -m venv .venv-uv && .venv-uv/bin/pip install --quiet uv)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/python -m compileall -q src/skyloom
+	$(BIN)/python -m skyloom.features.warm
+	@touch .venv/ready
+
+lock:
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra demo \
+		pyproject.toml -o requirements/base.txt
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra demo --group dev \
+		pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf .venv .venv-uv .pytest_cache .ruff_cache .hypothesis
