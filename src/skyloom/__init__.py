@@ -1,0 +1,71 @@
+"""Declare a model once, in Python; Skyloom runs its whole life.
+
+>>> import skyloom as sky
+>>> class Departure(sky.Event):
+...     flight_id: str = sky.key()
+...     scheduled: sky.Timestamp = sky.time()
+...     carrier: str
+>>> departures = sky.Source(Departure, table="data/departures.parquet", stream="departures")
+"""
+
+from skyloom.kernel.expr import col
+from skyloom.notebook import dataset, predict, train
+from skyloom.spec.aggregate import count, max, mean, min, sum
+from skyloom.spec.event import Event, Timestamp, field, key, time
+from skyloom.spec.features import Features, hour, weekday
+from skyloom.spec.label import Label
+from skyloom.spec.loop import (
+    Loop,
+    Search,
+    at_least,
+    better_than_champion,
+    canary,
+    every,
+    full,
+    latency_p99,
+    no_slice_worse,
+    not_worse_than_champion,
+    shadow,
+    usd,
+    when_drift,
+    when_performance_drops,
+)
+from skyloom.spec.model import model
+from skyloom.spec.source import Source
+
+__all__ = [
+    "Event",
+    "Features",
+    "Label",
+    "Loop",
+    "Search",
+    "Source",
+    "Timestamp",
+    "at_least",
+    "better_than_champion",
+    "canary",
+    "col",
+    "count",
+    "dataset",
+    "every",
+    "field",
+    "full",
+    "hour",
+    "key",
+    "latency_p99",
+    "max",
+    "mean",
+    "min",
+    "model",
+    "no_slice_worse",
+    "not_worse_than_champion",
+    "predict",
+    "shadow",
+    "sum",
+    "time",
+    "train",
+    "usd",
+    "weekday",
+    "when_drift",
+    "when_performance_drops",
+]

@@ -1,0 +1,1 @@
+"""The control plane's HTTP API: what the command line can do, for programs."""

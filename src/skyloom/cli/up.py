@@ -1,0 +1,63 @@
+"""``skyloom up`` and ``skyloom serve``: everything, or the data plane alone."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from skyloom.cli.options import JsonOption, ProfileOption
+from skyloom.cli.output import Out
+
+if TYPE_CHECKING:
+    from skyloom.runtime.up import Running
+
+
+def up(profile: ProfileOption = "local", json: JsonOption = False) -> int:
+    """Run everything of a profile until Ctrl-C: workers, serving, judge, API. It holds the terminal."""
+    import logging
+
+    from skyloom.platform import open_platform
+    from skyloom.runtime.up import up as run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    out, platform = Out(json=json), open_platform(profile=profile)
+
+    def on_ready(running: "Running") -> None:
+        out.fields(
+            {
+                "serving": f"{running.serving}/predict/MODEL",
+                "events": f"{running.serving}/events/SOURCE",
+                "api": f"{running.api}/api",
+                "key": f"in {platform.private}/api.key",
+            }
+        )
+        out.line("ready; Ctrl-C ends it")
+        out.document(running)
+
+    return run(platform, profile, on_ready)
+
+
+def serve(
+    port: Annotated[
+        int | None, typer.Option("--port", help="Where to listen; by default serving.port. 0 picks one.")
+    ] = None,
+    profile: ProfileOption = "local",
+    json: JsonOption = False,
+) -> None:
+    """Serve the present release, and nothing else: no control plane is needed."""
+    from dataclasses import replace
+
+    from skyloom.engines.local import notify_ready, tie_to_parent
+    from skyloom.platform import open_platform
+    from skyloom.runtime.serve import services_of
+    from skyloom.serving.services import Listen
+    from skyloom.serving.worker import serve as run
+
+    tie_to_parent()
+    out, platform = Out(json=json), open_platform(profile=profile)
+    wanted = platform.profile.serving.port if port is None else port
+
+    def on_listen(chosen: int) -> None:
+        out.line(f"listening on http://127.0.0.1:{chosen}; Ctrl-C ends it")
+        out.document({"serving": f"http://127.0.0.1:{chosen}"})
+
+    run(replace(services_of(platform, Listen(port=wanted)), on_listen=on_listen, on_ready=notify_ready))

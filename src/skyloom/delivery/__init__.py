@@ -1,0 +1,1 @@
+"""Delivery: gates, rollouts, releases and retraining. Decisions without I/O; thin drivers loop."""

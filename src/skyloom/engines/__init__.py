@@ -1,0 +1,1 @@
+"""Where steps and jobs run: one folder for each technology."""

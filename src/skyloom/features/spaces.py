@@ -1,0 +1,63 @@
+"""Where the state of features lies in an online store: the names of spaces and the form of their keys."""
+
+import hashlib
+import struct
+
+from skyloom.kernel.ids import content_id
+from skyloom.kernel.records.definitions import FeatureGroupDef
+from skyloom.ports.online import OnlineReader, OnlineWriter
+
+POSITIONS = "positions"
+
+
+def tiles_space(group: FeatureGroupDef) -> str:
+    """The space of a group's tiles: a changed definition has another space, so the old one serves on while it is built."""
+    return f"tiles/{group.name}@{content_id(group)[:16]}"
+
+
+def seen_space(source: str) -> str:
+    """Keys of events that came in, each with the offset of its first copy."""
+    return f"seen/{source}"
+
+
+def progress_space(source: str) -> str:
+    """The progress log of a source: offset -> the moment (ms) from which everything below it was folded."""
+    return f"progress/{source}"
+
+
+def source_position(source: str) -> bytes:
+    """The key of the offset up to which a source is folded."""
+    return f"source/{source}".encode()
+
+
+def group_position(group: FeatureGroupDef) -> bytes:
+    """The key of the offset up to which a group stands; missing while it is still to be built."""
+    return f"group/{tiles_space(group)}".encode()
+
+
+def pack(number: int) -> bytes:
+    """A number as eight bytes that sort as numbers do (not negative)."""
+    return struct.pack(">Q", number)
+
+
+def unpack(stored: bytes) -> int:
+    """The number that `pack` stored."""
+    return struct.unpack(">Q", stored)[0]
+
+
+def position(view: OnlineReader | OnlineWriter, key: bytes) -> int | None:
+    """A stored position, or ``None``."""
+    stored = view.get(POSITIONS, key)
+    return None if stored is None else unpack(stored)
+
+
+def entity_key(value: object) -> bytes:
+    """An entity's key in a store: a tag for its type and its text, shortened by a digest beyond 500 bytes.
+
+    >>> entity_key("UA"), entity_key(7), entity_key(True)
+    (b'sUA', b'i7', b'btrue')
+    """
+    if isinstance(value, bool):
+        return b"btrue" if value else b"bfalse"
+    text = f"i{value}".encode() if isinstance(value, int) else f"s{value}".encode("utf-8", "surrogatepass")
+    return text if len(text) <= 500 else b"#" + hashlib.sha256(text).hexdigest().encode()

@@ -1,0 +1,26 @@
+"""Compile the kernel and keep it on disk, so that no first call waits: ``python -m skyloom.features.warm``."""
+
+import numpy as np
+
+from skyloom.features.columns import EventColumns
+from skyloom.features.kernel import fold_blob, read_blob, sweep
+from skyloom.features.pit import SortedRequests
+from skyloom.features.program import compile_group
+from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
+from skyloom.kernel.units import HOUR
+
+
+def warm() -> None:
+    """Compile (or load from the cache) every function of the kernel for the types it is called with."""
+    aggregates = (AggregateDef("a", "max", "x", HOUR, HOUR), AggregateDef("b", "mean", "x", HOUR, HOUR))
+    program = compile_group(FeatureGroupDef("g", "s", "k", aggregates, {"x": 0}, 0))
+    one = np.ones(1, np.int64)
+    events = EventColumns(one, np.ones((1, 1)), np.ones((1, 1), np.int64), np.ones((1, 1), np.bool_))
+    nothing = np.frombuffer(b"", np.int64)  # not to be written to, as all that comes from a store
+    fold_blob(program.tables, nothing, events, 0, 1, 1, np.zeros(1, np.int64))
+    read_blob(program.tables, nothing, 1, np.empty(2))
+    sweep(program.tables, events, one, one, SortedRequests(one, one, one + 1), np.empty((1, 2)), 4)
+
+
+if __name__ == "__main__":
+    warm()

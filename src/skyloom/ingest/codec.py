@@ -1,0 +1,70 @@
+"""Rows as they lie in the log: MessagePack for the rows of a stream, Arrow for the tables of an import."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from skyloom.ingest.rows import ROWS, Value
+from skyloom.kernel.columns import arrow_schema
+from skyloom.kernel.schema import Schema
+from skyloom.ports.log import LogBatch
+
+_ARROW = b"A"
+
+EVENT_COLUMNS = (
+    pa.field("_offset", pa.int64(), nullable=False),
+    pa.field("_appended", pa.timestamp("ms", tz="UTC"), nullable=False),
+    pa.field("_imported", pa.bool_(), nullable=False),
+)
+"""What the lake keeps of every event beside its own columns: where it stands in the log, when it came, and how."""
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """A table of events in the schema's columns."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return _ARROW + sink.getvalue().to_pybytes()
+
+
+def event_schema(schema: Schema) -> pa.Schema:
+    """The Arrow schema of events in the lake: the declared columns and `EVENT_COLUMNS`."""
+    return pa.schema([*arrow_schema(schema), *EVENT_COLUMNS])
+
+
+def decode(batches: Sequence[LogBatch], schema: Schema) -> pa.Table:
+    """The events of consecutive batches, in order, in the columns of `event_schema`."""
+    target = arrow_schema(schema)
+    tables: list[pa.Table] = []
+    rows: list[Sequence[Value]] = []
+    for batch in batches:
+        if batch.payload[:1] == ROWS:
+            rows.extend(msgspec.msgpack.decode(memoryview(batch.payload)[1:]))
+            continue
+        tables += _table(rows, target)
+        rows = []
+        tables.append(pa.ipc.open_stream(memoryview(batch.payload)[1:]).read_all().cast(target))
+    tables += _table(rows, target)
+    return _with_event_columns(pa.concat_tables(tables) if tables else target.empty_table(), batches)
+
+
+def _table(rows: list[Any], target: pa.Schema) -> list[pa.Table]:
+    if not rows:
+        return []
+    columns = zip(*rows, strict=True)
+    return [pa.table([pa.array(column, field.type) for column, field in zip(columns, target, strict=True)], target)]
+
+
+def _with_event_columns(table: pa.Table, batches: Sequence[LogBatch]) -> pa.Table:
+    counts = [batch.count for batch in batches]
+    offsets = np.concatenate([np.arange(batch.first, batch.end) for batch in batches] or [np.zeros(0, np.int64)])
+    appended = np.repeat([batch.appended_ms for batch in batches], counts).astype(np.int64)
+    imported = np.repeat([batch.imported for batch in batches], counts).astype(np.bool_)
+    columns = [offsets, pa.array(appended).cast(EVENT_COLUMNS[1].type), imported]
+    for field, column in zip(EVENT_COLUMNS, columns, strict=True):
+        table = table.append_column(field, [pa.array(column, field.type)])
+    return table

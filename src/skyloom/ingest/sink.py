@@ -1,0 +1,71 @@
+"""From the log into the lake: first copies of events in batches, each batch once."""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from skyloom.ingest.codec import decode, event_schema
+from skyloom.kernel.records.definitions import SourceDef
+from skyloom.ports.lake import Lake
+from skyloom.ports.log import Log
+
+APP = "sink"
+"""The name under which positions of the log are kept in the lake's tables."""
+
+
+class Slice(NamedTuple):
+    """Decoded rows of a log, and the offset after them."""
+
+    rows: pa.Table
+    end: int
+
+
+def events_topic(source: str) -> str:
+    """The log topic, and the lake table, of a source's events."""
+    return f"events/{source}"
+
+
+def read_slice(log: Log, source: SourceDef, offset: int, stop: int | None = None) -> Slice:
+    """The next rows of a source's events from ``offset`` on, not beyond ``stop``."""
+    batches = [b for b in log.read(events_topic(source.name), offset) if stop is None or b.first < stop]
+    return Slice(decode(batches, source.schema), batches[-1].end if batches else offset)
+
+
+def read_all(log: Log, source: SourceDef, offset: int, stop: int) -> pa.Table:
+    """Every row of a source's events in ``offset .. stop - 1``."""
+    tables = [event_schema(source.schema).empty_table()]
+    while offset < stop:
+        rows, offset = read_slice(log, source, offset, stop)
+        tables.append(rows)
+    return pa.concat_tables(tables)
+
+
+class TableSink:
+    """Gathers rows for one lake table and appends them together with the position they end at.
+
+    ``rows`` counts those that wait; ``position`` is where the table stands. Rows that were offered but not flushed are
+    lost with the process, and are read from the log again.
+    """
+
+    def __init__(self, lake: Lake, table: str) -> None:
+        self._lake, self._table = lake, table
+        self._waiting: list[pa.Table] = []
+        self.rows = 0
+        self._end = self.position = lake.position(table, APP) or 0
+
+    def offer(self, rows: pa.Table, end: int) -> None:
+        """Take rows of the log that end before offset ``end``."""
+        if len(rows):
+            self._waiting.append(rows)
+            self.rows += len(rows)
+        self._end = end
+
+    def flush(self) -> int:
+        """Append what waits, in one version of the table; how many rows. Raises `Transient`, and then all still waits."""
+        count = self.rows
+        if count:
+            self._lake.append(self._table, pa.concat_tables(self._waiting), app=APP, position=self._end)
+        self._waiting.clear()
+        self.rows = 0
+        self.position = self._end
+        return count

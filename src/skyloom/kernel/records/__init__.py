@@ -1,0 +1,1 @@
+"""What is stored: frozen records, each with one meaning, read and written by every part."""

@@ -1,0 +1,141 @@
+"""What a project declares, compiled to data: the form that is planned, recorded, packaged and served.
+
+Each definition is frozen and its `content_id` names its meaning: equal declarations have equal ids.
+"""
+
+import msgspec
+
+from skyloom.kernel.expr import Expression
+from skyloom.kernel.schema import Schema, Type
+
+
+class SourceDef(msgspec.Struct, frozen=True):
+    """Where events of one type come from: a table (file or folder), and a stream of the same type."""
+
+    name: str
+    schema: Schema
+    table: str | None = None
+    stream: str | None = None
+    delay_ms: int = 0
+    """How long after its time an imported row counts as known (imported history carries no arrival times)."""
+    doc: str = ""
+    limits: dict[str, float] = {}
+    """The greatest magnitude that sums over a column can take; a row beyond it breaks the contract."""
+
+
+class AggregateDef(msgspec.Struct, frozen=True):
+    """One windowed feature: ``kind`` of ``column`` over ``[floor(t - window, hop), as-of)``."""
+
+    name: str
+    kind: str
+    column: str | None
+    window_ms: int
+    hop_ms: int
+
+
+class FeatureGroupDef(msgspec.Struct, frozen=True):
+    """The windowed aggregates of one source by one entity column.
+
+    ``scales`` maps each aggregated column to the decimal digits that its sums keep.
+    """
+
+    name: str
+    source: str
+    by: str
+    aggregates: tuple[AggregateDef, ...]
+    scales: dict[str, int]
+    lateness_ms: int
+    doc: str = ""
+
+
+class InputDef(msgspec.Struct, frozen=True):
+    """One column of X, in order.
+
+    Exactly one of ``expression`` (a value of the request) and ``group`` (the windowed feature ``name`` without
+    its ``group.`` prefix is in that group) is set. ``entity`` is the request column that holds the entity's key.
+    """
+
+    name: str
+    type: Type
+    expression: Expression | None = None
+    group: str | None = None
+    aggregate: str | None = None
+    entity: str | None = None
+
+
+class LabelDef(msgspec.Struct, frozen=True):
+    """The outcome: ``value`` over an event of ``source`` whose column ``on`` equals the request's key, within a bound."""
+
+    source: str
+    on: str
+    value: Expression
+    within_ms: int
+
+
+class SearchDef(msgspec.Struct, frozen=True):
+    """Hyperparameters to try: name -> (low, high, "log" or "linear", integer)."""
+
+    trials: int
+    space: dict[str, tuple[float, float, str, bool]]
+
+
+class GateDef(msgspec.Struct, frozen=True):
+    """One gate: ``kind`` names the check in `skyloom.delivery.gates`; ``by`` is its bound in the metric's own unit."""
+
+    kind: str
+    metric: str | None = None
+    column: str | None = None
+    by: float = 0.0
+    limit_ms: float | None = None
+
+
+class StageDef(msgspec.Struct, frozen=True):
+    """One stage of a rollout: ``kind`` is ``shadow``, ``canary`` or ``full``; ``share`` in percent of the units."""
+
+    kind: str
+    share: float = 0.0
+    for_ms: int = 0
+    units: int = 0
+
+
+class TriggerDef(msgspec.Struct, frozen=True):
+    """What starts a retraining: ``kind`` is ``every``, ``performance`` or ``drift``."""
+
+    kind: str
+    every_ms: int = 0
+
+
+class LoopDef(msgspec.Struct, frozen=True):
+    """How a model lives."""
+
+    gates: tuple[GateDef, ...] = ()
+    rollout: tuple[StageDef, ...] = ()
+    retrain: tuple[TriggerDef, ...] = ()
+    search: SearchDef | None = None
+    budget_micros: int | None = None
+    budget_per: str | None = None
+
+
+class ModelDef(msgspec.Struct, frozen=True):
+    """A model: the requests it answers, its inputs in order, its label, its function (by reference) and its loop."""
+
+    name: str
+    requests: str
+    inputs: tuple[InputDef, ...]
+    label: LabelDef
+    function: str
+    source_digest: str
+    parameters: dict[str, float | int | str | bool]
+    metrics: tuple[str, ...]
+    task: str
+    loop: LoopDef
+    doc: str = ""
+
+
+class ProjectDef(msgspec.Struct, frozen=True):
+    """Everything a project declares."""
+
+    name: str
+    sources: dict[str, SourceDef]
+    groups: dict[str, FeatureGroupDef]
+    models: dict[str, ModelDef]

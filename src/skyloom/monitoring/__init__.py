@@ -1,0 +1,1 @@
+"""Monitoring: profiles, drift, performance, and the outcomes that labels make of predictions."""

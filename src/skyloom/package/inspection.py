@@ -1,0 +1,135 @@
+"""What a model file asks for, read without building or running it: operators, their domains, files outside of it.
+
+An ONNX file may name other files ("external data") and operators of any domain. A package is one file that needs the
+standard operators alone; this reads the file's protobuf fields (numbers from onnx.proto of ONNX 1.x) and tells.
+"""
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from skyloom.kernel.errors import PackageError
+
+DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
+
+# Operators whose answer for a row does not depend on the other rows, to the last bit: they move values, compare them,
+# do one IEEE operation an element, or (trees) add in the same order. Matrix products and vectorised functions do not
+# qualify: their kernels treat the rows at the end of a block in another way.
+_MOVES = {
+    "Concat",
+    "Constant",
+    "FeatureVectorizer",
+    "Gather",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Unsqueeze",
+    "ArrayFeatureExtractor",
+}
+_COMPARES = {"Cast", "Equal", "Imputer", "IsNaN", "LabelEncoder", "Not", "OneHotEncoder", "Where"}
+_COUNTS = {"Add", "Div", "Mul", "Neg", "Sub", "TreeEnsembleClassifier", "TreeEnsembleRegressor"}
+_ROWWISE = frozenset(_MOVES | _COMPARES | _COUNTS)
+
+_CHILDREN: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 8: "opset"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+    "opset": {},
+}
+_FORBIDDEN = {
+    ("model", 20): "training information",
+    ("model", 25): "functions of its own",
+    ("tensor", 13): "data outside of the file",
+}
+# Trees hold their nodes as long runs of floats (field 7), integers (8) and short mode names (9): skipped in one go.
+_BULK = re.compile(rb"(?:\x3d.{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f]|\x4a\x04.{4}|\x4a\x09.{9}|\x4a\x0a.{10})+", re.DOTALL)
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """The operators that a model uses, and whether a row's answer can depend on what else is in its batch."""
+
+    operators: frozenset[str]
+
+    @property
+    def rowwise(self) -> bool:
+        """Whether every operator treats each row by itself, to the last bit."""
+        return self.operators <= _ROWWISE
+
+
+def inspect_model(model: bytes) -> Inspection:
+    """Read a model's operators; `PackageError` when it is no ONNX file or needs more than a package may."""
+    operators: set[str] = set()
+    try:
+        _walk(model, operators)
+    except (IndexError, UnicodeDecodeError) as error:
+        raise PackageError("the model file is damaged: it is not an ONNX protobuf", tried=str(error)) from error
+    if not operators:
+        raise PackageError("the model file holds no operator")
+    return Inspection(frozenset(operators))
+
+
+def _walk(model: bytes, operators: set[str]) -> None:
+    waiting = [("model", 0, len(model))]
+    while waiting:
+        kind, start, end = waiting.pop()
+        children = _CHILDREN[kind]
+        for number, first, last in _fields(model, start, end, bulk=kind == "attribute"):
+            if (kind, number) in _FORBIDDEN:
+                raise PackageError(
+                    f"the model holds {_FORBIDDEN[kind, number]}: a package is one file of standard operators"
+                )
+            if number in children:
+                waiting.append((children[number], first, last))
+            elif kind == "node" and number == 4:
+                operators.add(model[first:last].decode())
+            elif (kind, number) in (("node", 7), ("opset", 1)):
+                _check_domain(model[first:last].decode())
+
+
+def _check_domain(domain: str) -> None:
+    if domain not in DOMAINS:
+        raise PackageError(
+            f"the model needs operators of the domain {domain!r}",
+            tried="ai.onnx, ai.onnx.ml",
+            fix="convert it to standard ONNX",
+        )
+
+
+def _fields(model: bytes, start: int, end: int, *, bulk: bool) -> Iterator[tuple[int, int, int]]:
+    """The fields of one message: number, first byte and end of the content."""
+    position = start
+    while position < end:
+        if bulk and (run := _BULK.match(model, position, end)):
+            position = run.end()
+            continue
+        key, first = _varint(model, position)
+        wire = key & 7
+        if wire == 0:
+            _, last = _varint(model, first)
+        elif wire == 2:
+            length, first = _varint(model, first)
+            last = first + length
+        elif wire in (1, 5):
+            last = first + (8 if wire == 1 else 4)
+        else:
+            raise IndexError(f"wire type {wire} at byte {position}")
+        if last > end:
+            raise IndexError(f"field {key >> 3} at byte {position} is cut off")
+        yield key >> 3, first, last
+        position = last
+
+
+def _varint(model: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = model[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise IndexError(f"a number at byte {position} does not end")

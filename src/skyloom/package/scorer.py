@@ -1,0 +1,122 @@
+"""Answers rows with a packaged model: ONNX Runtime, called in process."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyloom.kernel.errors import PackageError
+from skyloom.package.inspection import inspect_model
+from skyloom.package.signature import MISSING_STRING, Input, Signature
+
+Value = float | int | str | bool | None
+
+
+class Scorer:
+    """A model that answers. Safe for threads; no row's answer depends on which rows it is asked together with.
+
+    Models of trees, encoders and single operations are run a batch at a time; any other one (matrix products differ in
+    the last bits with the size of the batch) a row at a time.
+
+    Raises `PackageError` for bytes that are no such model, or need more than the standard operators.
+    """
+
+    def __init__(self, model: bytes, signature: Signature) -> None:
+        self.signature = signature
+        self.rowwise = inspect_model(model).rowwise
+        self._session = _session(model)
+        self._check_inputs()
+        self._outputs = [signature.output]
+        self._local = threading.local()
+
+    def _check_inputs(self) -> None:
+        kinds = {"tensor(string)": True, "tensor(float)": False}
+        found = {each.name: kinds.get(each.type) for each in self._session.get_inputs()}
+        unlike = [each.name for each in self.signature.inputs if each.name in found and found[each.name] is not each.is_text]
+        unlike += [name for name in found if name not in self.signature.names]
+        outputs = [each.name for each in self._session.get_outputs()]
+        if unlike or self.signature.output not in outputs:
+            raise PackageError(f"the model does not fit its signature: inputs {unlike}, outputs {outputs}")
+        self._used = frozenset(found)
+
+    def score_row(self, values: Sequence[Value]) -> float:
+        """The score of one row: its values in the order of the signature, ``None`` for what is missing."""
+        feed, numbers, texts = self._buffers()
+        position, text = 0, 0
+        with np.errstate(over="ignore"):  # a number beyond float32 is infinite, as in training
+            for each, value in zip(self.signature.inputs, values, strict=True):
+                if each.is_text:
+                    texts[text][0, 0] = MISSING_STRING if value is None else value
+                    text += 1
+                else:
+                    numbers[position] = np.nan if value is None else value
+                    position += 1
+        return float(self._session.run(self._outputs, feed)[0][0])
+
+    def _buffers(self) -> tuple[dict[str, Any], NDArray[np.float32], list[NDArray[Any]]]:
+        """This thread's own one-row inputs, used again for each row."""
+        made = getattr(self._local, "made", None)
+        if made is None:
+            inputs = self.signature.inputs
+            numbers = np.zeros(sum(not each.is_text for each in inputs), np.float32)
+            texts = [np.full((1, 1), MISSING_STRING, object) for each in inputs if each.is_text]
+            places, cells = iter(numbers.reshape(-1, 1, 1)), iter(texts)
+            feed = {each.name: next(cells) if each.is_text else next(places) for each in inputs}
+            used = {name: array for name, array in feed.items() if name in self._used}
+            made = self._local.made = (used, numbers, texts)
+        return made
+
+    def score_rows(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        """The scores of rows, each as in `score_row` and equal to it, bit for bit."""
+        if not rows:
+            return []
+        if not self.rowwise:
+            return [self.score_row(row) for row in rows]
+        columns = zip(*rows, strict=True)
+        arrays = {each.name: _objects(column) for each, column in zip(self.signature.inputs, columns, strict=True)}
+        return self.score(arrays).tolist()
+
+    def score(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The scores of ``columns``: one array of n values for each input; float32 [n], the same bits as row by row."""
+        feed = {each.name: _column(each, columns[each.name]) for each in self.signature.inputs}
+        count = len(next(iter(feed.values())))
+        feed = {name: array for name, array in feed.items() if name in self._used}
+        if self.rowwise and count:
+            return self._run(feed)
+        single = ({name: array[row : row + 1] for name, array in feed.items()} for row in range(count))
+        return np.fromiter((self._run(row)[0] for row in single), np.float32, count)
+
+    def _run(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        return self._session.run(self._outputs, feed)[0]
+
+
+def _session(model: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors share no base but this
+        raise PackageError("ONNX Runtime cannot load the model", tried=str(error)) from error
+
+
+def _objects(column: Sequence[Value]) -> NDArray[Any]:
+    array = np.empty(len(column), object)
+    array[:] = column
+    return array
+
+
+def _column(each: Input, array: NDArray[Any]) -> NDArray[Any]:
+    """Values of one input as the model takes them: [n, 1], float32 with NaN or strings with `MISSING_STRING`."""
+    if each.is_text:
+        texts = [value if isinstance(value, str) else MISSING_STRING for value in array]
+        return _objects(texts).reshape(-1, 1)
+    if array.dtype == np.float32:
+        return array.reshape(-1, 1)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float64).astype(np.float32).reshape(-1, 1)

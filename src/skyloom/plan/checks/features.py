@@ -1,0 +1,68 @@
+"""Checks of windowed features."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from skyloom.kernel.units import format_duration
+from skyloom.plan.checks.problem import NAMES, NUMBERS, Problem, unknown_column
+from skyloom.plan.windows import windows_of
+from skyloom.spec.aggregate import Aggregate
+from skyloom.spec.event import schema_of
+from skyloom.spec.features import Features
+from skyloom.spec.project import Project
+
+
+def columns_exist(project: Project) -> Iterator[Problem]:
+    """Entities and aggregated columns are columns of the source."""
+    for name, group in project.groups.items():
+        schema = schema_of(group.source.event)
+        if group.by not in schema:
+            yield unknown_column(name, group.by, schema)
+        for where, _, aggregate in _aggregates(name, group):
+            if aggregate.column is not None and aggregate.column not in schema:
+                yield unknown_column(where, aggregate.column, schema)
+
+
+def entities_are_names(project: Project) -> Iterator[Problem]:
+    """The entity column is a text or a whole number."""
+    for name, group in project.groups.items():
+        schema = schema_of(group.source.event)
+        if group.by in schema and schema[group.by].type not in NAMES:
+            yield Problem(name, f"by={group.by!r} is a {schema[group.by].type}", "take a column of str or int")
+
+
+def aggregates_of_numbers(project: Project) -> Iterator[Problem]:
+    """Whatever is not counted is a number."""
+    for name, group in project.groups.items():
+        schema = schema_of(group.source.event)
+        for where, _, aggregate in _aggregates(name, group):
+            column = aggregate.column
+            if aggregate.kind == "count" or column is None or column not in schema:
+                continue
+            if schema[column].type not in NUMBERS:
+                what = f"{aggregate.kind} needs numbers, and {column!r} is a {schema[column].type}"
+                yield Problem(where, what, "take a column of float, int or bool, or sky.count")
+
+
+def windows_of_whole_hops(project: Project) -> Iterator[Problem]:
+    """A window is a multiple of its hop."""
+    for name, group in project.groups.items():
+        for where, _, aggregate in _aggregates(name, group):
+            for text, window, hop in windows_of(aggregate):
+                if window % hop:
+                    what = f"the window {text} is no multiple of its hop {format_duration(hop)}"
+                    yield Problem(where, what, f'say over=["{format_duration(-(-window // hop) * hop)}"], or another hop=')
+
+
+def windows_once(project: Project) -> Iterator[Problem]:
+    """No two windowed features of a group have one name."""
+    for name, group in project.groups.items():
+        names = Counter(f"{label}_{text}" for _, label, agg in _aggregates(name, group) for text in agg.over)
+        for twice, times in names.items():
+            if times > 1:
+                yield Problem(name, f"{times} features are called {name}_{twice}", "give each window once")
+
+
+def _aggregates(name: str, group: Features) -> Iterator[tuple[str, str, Aggregate]]:
+    for label, aggregate in group.aggregates.items():
+        yield f"{name}.{label}", label, aggregate

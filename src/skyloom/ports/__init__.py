@@ -1,0 +1,29 @@
+"""The protocols of everything that can be swapped. Each states what its adapters promise."""
+
+from skyloom.ports.compute import Compute, Job, JobResult
+from skyloom.ports.keys import Signer, Verifier
+from skyloom.ports.lake import Lake
+from skyloom.ports.log import Log, LogBatch, NewBatch
+from skyloom.ports.metadata import Change, Document, Metadata, Transaction
+from skyloom.ports.objects import Objects
+from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
+
+__all__ = [
+    "Change",
+    "Compute",
+    "Document",
+    "Job",
+    "JobResult",
+    "Lake",
+    "Log",
+    "LogBatch",
+    "Metadata",
+    "NewBatch",
+    "Objects",
+    "OnlineReader",
+    "OnlineStore",
+    "OnlineWriter",
+    "Signer",
+    "Transaction",
+    "Verifier",
+]

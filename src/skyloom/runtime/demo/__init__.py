@@ -1,0 +1,1 @@
+"""`skyloom demo`: the whole loop on real flights."""

@@ -1,0 +1,119 @@
+"""`skyloom up`: every process of a profile, supervised."""
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import msgspec
+
+from skyloom.engines.local import ChildEvent, ChildSpec, Supervisor, hold_project, project_holder
+from skyloom.governance.access import SCOPES
+from skyloom.governance.keys import active_keys, create_key
+from skyloom.governance.private import read_private, write_private
+from skyloom.kernel.errors import NotFound, Refused
+from skyloom.platform import Platform
+from skyloom.runtime.control import reconcile
+from skyloom.runtime.state import actor, applied
+
+KEY_FILE = "api.key"
+_ADDRESS = "127.0.0.1"
+
+_log = logging.getLogger("skyloom.up")
+
+
+class Running(msgspec.Struct, frozen=True):
+    """Where a running project answers, as it stands in ``.skyloom/up.json``."""
+
+    pid: int
+    profile: str
+    serving: str
+    api: str
+
+
+def up(platform: Platform, profile: str, on_ready: Callable[[Running], None]) -> int:
+    """Run everything of a profile until SIGTERM or SIGINT. Raises `Refused` when it runs already.
+
+    The supervisor holds the listening sockets: a server that dies is started again behind a socket that never closed.
+    """
+    applied(platform.metadata)
+    with ExitStack() as stack:
+        stack.enter_context(hold_project(platform.directory))
+        key_of(platform)
+        _ = platform.signer
+        reconcile(platform, actor="up")
+        serving = stack.enter_context(_listen(platform.profile.serving.port))
+        api = stack.enter_context(_listen(platform.profile.api.port))
+        running = Running(os.getpid(), profile, _url(serving), _url(api))
+        (platform.state / "up.json").write_bytes(msgspec.json.encode(running))
+        supervisor = Supervisor(_children(platform, profile, serving, api), _note, lambda: on_ready(running))
+        return supervisor.run()
+
+
+def key_of(platform: Platform) -> str:
+    """The key that this machine's command line uses; minted on first use into the private folder (mode 0600)."""
+    try:
+        key = read_private(platform.private, KEY_FILE).decode()
+    except NotFound:
+        key = ""
+    known = {stored.prefix for stored in active_keys(platform.metadata)}
+    if key.split("_")[1:2] and key.split("_")[1] in known:
+        return key
+    key, _ = create_key(platform.metadata, SCOPES, actor=actor(), now_ms=platform.clock.now_ms())
+    write_private(platform.private, KEY_FILE, key.encode())
+    return key
+
+
+def running(platform: Platform) -> Running | None:
+    """Where the project runs now, or ``None``."""
+    holder = project_holder(platform.directory)
+    if holder is None:
+        return None
+    try:
+        found = msgspec.json.decode((platform.state / "up.json").read_bytes(), type=Running)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+    return found if found.pid == holder.pid else None
+
+
+def _children(platform: Platform, profile: str, serving: socket.socket, api: socket.socket) -> list[ChildSpec]:
+    place = (str(platform.directory), profile)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
+    environment = {**threads, "MALLOC_ARENA_MAX": "2"}
+
+    def child(name: str, module: str, *sockets: socket.socket) -> ChildSpec:
+        words = (sys.executable, "-m", f"skyloom.{module}", *place, *(str(each.fileno()) for each in sockets))
+        return ChildSpec(name, words, environment, tuple(each.fileno() for each in sockets))
+
+    servers = [
+        child(f"serving-{number}", "runtime.serve", serving) for number in range(1, platform.profile.serving.workers + 1)
+    ]
+    return [*servers, child("work", "runtime.work"), child("schedule", "runtime.schedule"), child("api", "api.main", api)]
+
+
+def _listen(port: int) -> socket.socket:
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((_ADDRESS, port))
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise Refused(
+            f"port {port} cannot be had: {error.strerror}",
+            tried=f"{_ADDRESS}:{port}",
+            fix="end what listens there, or set serving.port and api.port in skyloom.toml (0 picks a free one)",
+        ) from error
+    return listening
+
+
+def _url(listening: socket.socket) -> str:
+    address, port = listening.getsockname()
+    return f"http://{address}:{port}"
+
+
+def _note(event: ChildEvent) -> None:
+    level = logging.WARNING if event.kind in ("died", "failing") else logging.INFO
+    _log.log(level, "%s %s (process %s) %s", event.child, event.kind, event.pid, event.detail)

@@ -1,0 +1,27 @@
+"""Where predictions are made: one or a few on the event loop itself, many on a thread, so that others are not held up."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from skyloom.ingest.rows import Value
+from skyloom.serving.loaded import LoadedRelease, LoadedRoute
+from skyloom.serving.predict import Prediction, Predictor
+
+_FEW = 16
+
+
+class Answering:
+    """Predicts for the contracts. To be used from the event loop."""
+
+    def __init__(self, predictor: Predictor, executor: Executor) -> None:
+        self._predictor, self._executor = predictor, executor
+
+    async def predict(
+        self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]
+    ) -> list[Prediction]:
+        """As `Predictor.predict`."""
+        if len(rows) <= _FEW:
+            return self._predictor.predict(release, route, rows)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._predictor.predict, release, route, rows)

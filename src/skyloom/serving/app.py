@@ -1,0 +1,118 @@
+"""The edge between the HTTP server (RSGI) and the contracts: finds the route, checks the key, reads the body, answers."""
+
+import asyncio
+import logging
+import time
+import typing
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
+
+import granian.rsgi as _rsgi
+from granian.rsgi import Scope
+
+from skyloom.kernel.errors import SkyloomError
+from skyloom.serving.life import Life
+from skyloom.serving.metrics import Metrics
+from skyloom.serving.obey import Obedience
+from skyloom.serving.services import Limits
+from skyloom.serving.table import OPEN, Endpoint, Table
+from skyloom.serving.wire import Call, Problem, Reply, problem, status_of
+
+_rsgi_any: Any = _rsgi  # its exceptions are re-exported unseen by type checkers
+_BROKEN_OFF: tuple[type[Exception], ...] = (_rsgi_any.ProtocolClosed, _rsgi_any.ProtocolError)
+
+_log = logging.getLogger("skyloom.serving")
+
+_READ_AND_DROP = 16
+"""A body that is too long is read this many times its limit and dropped, so that the client hears why."""
+
+
+class Protocol(typing.Protocol):
+    """The part of RSGI's HTTP protocol that is used: the body, whole or in chunks, and an answer of bytes."""
+
+    def __call__(self) -> Awaitable[bytes]: ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
+
+
+class App:
+    """Answers every request with something: what goes wrong becomes ``{"error": ...}`` and a status."""
+
+    def __init__(self, table: Table, obedience: Obedience, life: Life, metrics: Metrics, limits: Limits) -> None:
+        self._table, self._obedience, self._life = table, obedience, life
+        self._metrics, self._limits = metrics, limits
+
+    async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
+        started = time.perf_counter()
+        self._life.in_flight += 1
+        route = "unknown"
+        try:
+            found = self._table.find(scope.method, scope.path)
+            route = found.endpoint.path
+            answer = await self._answer(found.endpoint, found.parameters, scope, protocol)
+        except Problem as error:
+            answer = problem(error.status, error.why)
+        except SkyloomError as error:
+            answer = problem(status_of(error), error.what)
+        except Exception:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
+            _log.exception("%s %s could not be answered", scope.method, scope.path)
+            answer = problem(500, "this server failed to answer; its log says why")
+        finally:
+            self._life.in_flight -= 1
+        protocol.response_bytes(answer.status, self._headers(answer), answer.body)
+        self._metrics.requests.labels(route, str(answer.status)).inc()
+        self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+    async def _answer(self, endpoint: Endpoint, parameters: dict[str, str], scope: Scope, protocol: Protocol) -> Reply:
+        loaded = self._obedience.now
+        body = await self._body(scope, protocol) if endpoint.method == "POST" else b""
+        call = Call(parameters, body, loaded)
+        if endpoint.policy != OPEN:
+            call.release.keys.check(_presented(scope), endpoint.policy)
+        return await endpoint.handle(call)
+
+    async def _body(self, scope: Scope, protocol: Protocol) -> bytes:
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                length = scope.headers.get("content-length", "")
+                if length.isdecimal() and int(length) <= self._limits.body_bytes:
+                    return await protocol()
+                return await self._unannounced_body(protocol)
+        except TimeoutError as error:
+            raise Problem(408, f"the body did not arrive within {self._limits.body_seconds:g} s") from error
+        except _BROKEN_OFF as error:
+            raise Problem(400, "the body broke off") from error
+
+    async def _unannounced_body(self, protocol: Protocol) -> bytes:
+        """A body of unknown length, or one that is too long: kept up to the limit, then only read."""
+        limit, length = self._limits.body_bytes, 0
+        kept = bytearray()
+        async for chunk in protocol:
+            length += len(chunk)
+            if length > limit * _READ_AND_DROP:
+                break
+            if length <= limit:
+                kept += chunk
+        if length > limit:
+            raise Problem(413, f"the body is longer than {limit:,} bytes")
+        return bytes(kept)
+
+    def _headers(self, answer: Reply) -> list[tuple[str, str]]:
+        headers = [("content-type", answer.content_type)]
+        if answer.status == 401:
+            headers.append(("www-authenticate", "Bearer"))
+        elif answer.status == 503:
+            headers.append(("retry-after", "1"))
+        if self._life.ending:
+            headers.append(("connection", "close"))
+        return headers
+
+
+def _presented(scope: Scope) -> str | None:
+    """The key of a request: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
+    authorization: str = scope.headers.get("authorization", "")
+    if authorization[:7].lower() == "bearer ":
+        return authorization[7:].strip()
+    return scope.headers.get("x-api-key")

@@ -1,0 +1,30 @@
+"""Health and metrics: what a balancer, an orchestrator and a scraper ask."""
+
+from skyloom.serving.life import Life
+from skyloom.serving.metrics import Metrics
+from skyloom.serving.table import OPEN, Endpoint
+from skyloom.serving.wire import Call, Reply, problem, reply
+
+
+class Health:
+    """Alive while the process answers; ready while it has a release and is not on its way out."""
+
+    def __init__(self, life: Life, metrics: Metrics) -> None:
+        self._life, self._metrics = life, metrics
+
+    def endpoints(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/health/live", OPEN, self.live),
+            Endpoint("GET", "/health/ready", OPEN, self.ready),
+            Endpoint("GET", "/metrics", "read", self.metrics),
+        ]
+
+    async def live(self, call: Call) -> Reply:
+        return reply({"live": True})
+
+    async def ready(self, call: Call) -> Reply:
+        why = self._life.not_ready(call.loaded)
+        return problem(503, why) if why else reply({"ready": True})
+
+    async def metrics(self, call: Call) -> Reply:
+        return Reply(200, self._metrics.text(), "text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,72 @@
+"""The listening socket, and Granian on it."""
+
+import os
+import socket
+from typing import Any
+
+import granian.net as _net
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server as _Embedded
+
+from skyloom.kernel.errors import UsageError
+from skyloom.serving.services import Listen
+
+_SocketHolder: Any = getattr(_net, "SocketHolder")  # noqa: B009  # its constructor is missing in the stubs
+
+BACKLOG = 1024
+_HEAD_MS = 10_000
+"""How long a client may take to send the head of a request, in ms."""
+
+
+def listening(listen: Listen) -> socket.socket:
+    """A listening socket: the inherited one, or a new one. Raises `UsageError` when the address cannot be had."""
+    if listen.descriptor is not None:
+        inherited = socket.socket(fileno=listen.descriptor)
+        inherited.setblocking(False)
+        return inherited
+    family = socket.AF_INET6 if ":" in listen.address else socket.AF_INET
+    fresh = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        fresh.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        fresh.bind((listen.address, listen.port))
+        fresh.listen(BACKLOG)
+    except OSError as error:
+        fresh.close()
+        raise UsageError(
+            f"{listen.address}:{listen.port} cannot be listened on: {error.strerror}", fix="choose another --port"
+        ) from error
+    fresh.setblocking(False)
+    return fresh
+
+
+class HttpServer(_Embedded):
+    """Granian in this event loop, on a socket that we made and keep."""
+
+    def __init__(self, target: Any, listener: socket.socket, interface: Interfaces = Interfaces.RSGI) -> None:
+        super().__init__(
+            target,
+            interface=interface,
+            websockets=False,
+            log_enabled=False,
+            backlog=BACKLOG,
+            http1_settings=HTTP1Settings(header_read_timeout=_HEAD_MS),
+        )
+        self._descriptor = os.dup(listener.fileno())  # Granian closes it, ours stays open
+
+    def _init_shared_socket(self) -> None:
+        self._ssp = None
+        self._shd = _SocketHolder(self._descriptor, False, BACKLOG)
+        self._sfd = self._shd.get_fd()
+
+    def stop_accepting(self) -> None:
+        """Leave new connections to whoever else holds the socket, while those we have go on.
+
+        Granian can only stop whole, and then drops the connections that it has just accepted. So the descriptor that it
+        accepts from becomes another socket, to which nobody ever connects.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+            silent.setblocking(False)
+            silent.bind("")
+            silent.listen(1)
+            os.dup2(silent.fileno(), self._descriptor)

@@ -1,0 +1,130 @@
+"""A release in memory: every package loaded and checked, every input's way from a request worked out. Immutable."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from skyloom.features.lookup import OnlineFeatures
+from skyloom.governance.access import Keyring
+from skyloom.ingest.rows import RowType, Value
+from skyloom.kernel.errors import PackageError
+from skyloom.kernel.expr import Expression, evaluate_row
+from skyloom.kernel.ids import content_id
+from skyloom.kernel.records.definitions import FeatureGroupDef, InputDef, ModelDef, SourceDef
+from skyloom.kernel.records.release import Arm, Release, Route
+from skyloom.kernel.sticky import BUCKETS
+from skyloom.package import LoadedPackage
+from skyloom.ports import OnlineStore
+
+Features = list[tuple[float | None, ...]]
+Getter = Callable[[tuple[Value, ...], Mapping[str, Value], Features], Value]
+
+
+class LoadedArm(NamedTuple):
+    """A version that answers (or shadows)."""
+
+    arm: Arm
+    package: LoadedPackage
+
+
+class LoadedRoute(NamedTuple):
+    """How one model is served.
+
+    ``arms`` take traffic by ``shares``, the canary first. ``wanted`` are the (group, position of the entity's column in
+    the request) pairs that one read of the online store fetches; ``getters`` make the model's inputs, in order.
+    """
+
+    model: ModelDef
+    source: SourceDef
+    rows: RowType
+    salt: str
+    arms: tuple[LoadedArm, ...]
+    shares: tuple[int, ...]
+    shadows: tuple[LoadedArm, ...]
+    wanted: tuple[tuple[str, int], ...]
+    getters: tuple[Getter, ...]
+    key: int
+    time: int
+
+
+class LoadedRelease(NamedTuple):
+    """What a request is answered with, whole. ``digest`` names it."""
+
+    digest: str
+    release: Release
+    routes: Mapping[str, LoadedRoute]
+    features: OnlineFeatures
+    keys: Keyring
+
+    @property
+    def short(self) -> str:
+        """The first twelve digits of the digest."""
+        return self.digest[:12]
+
+
+def assemble(digest: str, release: Release, online: OnlineStore, package: Callable[[str], LoadedPackage]) -> LoadedRelease:
+    """A release with its packages, got from ``package`` by digest.
+
+    Raises `PackageError` when a version was not made for the definitions of the release.
+    """
+    routes = {name: _route(route, release, package) for name, route in release.routes.items()}
+    return LoadedRelease(digest, release, routes, OnlineFeatures(online, release.groups), Keyring(release.keys))
+
+
+def _route(route: Route, release: Release, package: Callable[[str], LoadedPackage]) -> LoadedRoute:
+    loaded = [LoadedArm(arm, package(arm.package)) for arm in route.arms]
+    for each in loaded:
+        _require_fit(each, route.model, release.groups)
+    serving = sorted((each for each in loaded if each.arm.role != "shadow"), key=lambda each: each.arm.role != "canary")
+    shares = tuple(each.arm.share for each in serving)
+    if sum(shares) != BUCKETS:
+        raise PackageError(f"the arms of {route.model.name} share {sum(shares)} of {BUCKETS} parts of the traffic")
+    schema = release.sources[route.model.requests].schema
+    wanted = tuple(
+        dict.fromkeys(
+            (each.group, schema.names.index(str(each.entity))) for each in route.model.inputs if each.group is not None
+        )
+    )
+    return LoadedRoute(
+        model=route.model,
+        source=release.sources[route.model.requests],
+        rows=RowType(schema),
+        salt=route.salt,
+        arms=tuple(serving),
+        shares=shares,
+        shadows=tuple(each for each in loaded if each.arm.role == "shadow"),
+        wanted=wanted,
+        getters=tuple(_getter(each, schema.names, wanted, release.groups) for each in route.model.inputs),
+        key=schema.names.index(schema.key),
+        time=schema.names.index(schema.time),
+    )
+
+
+def _require_fit(loaded: LoadedArm, model: ModelDef, groups: Mapping[str, FeatureGroupDef]) -> None:
+    """A version answers only for the inputs and the features that it learned from: anything else would be skew."""
+    names = tuple(each.name for each in model.inputs)
+    if loaded.package.scorer.signature.names != names:
+        raise PackageError(
+            f"{model.name} v{loaded.arm.version} takes other inputs than the release gives",
+            tried=f"it takes {loaded.package.scorer.signature.names}, it would get {names}",
+        )
+    for group, learned in loaded.package.manifest.groups.items():
+        if group not in groups or content_id(groups[group]) != learned:
+            raise PackageError(f"{model.name} v{loaded.arm.version} learned from another definition of {group}")
+
+
+def _getter(
+    each: InputDef, names: tuple[str, ...], wanted: tuple[tuple[str, int], ...], groups: Mapping[str, FeatureGroupDef]
+) -> Getter:
+    if each.group is not None:
+        pair = wanted.index((each.group, names.index(str(each.entity))))
+        aggregate = [a.name for a in groups[each.group].aggregates].index(str(each.aggregate))
+        return lambda values, row, features: features[pair][aggregate]
+    expression: Any = each.expression
+    if expression.op == "col":
+        position = names.index(expression.value)
+        return lambda values, row, features: values[position]
+    return _evaluated(expression)
+
+
+def _evaluated(expression: Expression) -> Getter:
+    return lambda values, row, features: evaluate_row(expression, row)

@@ -1,0 +1,46 @@
+"""What serving counts. Names follow Prometheus: base units, ``_total`` for counters."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """The meters of one serving process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.requests = Counter("skyloom_requests", "Requests by route and status", ["route", "status"], registry=registry)
+        self.seconds = Histogram(
+            "skyloom_request_seconds",
+            "Time from the request's head to its answer",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        arm = ["model", "version", "arm"]
+        self.predictions = Counter("skyloom_predictions", "Rows scored", arm, registry=registry)
+        self.model_errors = Counter("skyloom_model_errors", "Rows that a model broke on", arm, registry=registry)
+        self.scoring_seconds = Histogram(
+            "skyloom_scoring_seconds",
+            "Time to look up features and score, by request",
+            ["model"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.shadow_dropped = Counter("skyloom_shadow_dropped", "Shadow copies not scored: queue full", registry=registry)
+        self.logbook_queue = Gauge("skyloom_logbook_queue", "Receipts waiting to be logged", registry=registry)
+        self.logbook_written = Counter("skyloom_logbook_written", "Receipts logged", registry=registry)
+        self.logbook_dropped = Counter("skyloom_logbook_dropped", "Receipts not logged: queue full", registry=registry)
+        self.logbook_failures = Counter(
+            "skyloom_logbook_failures", "Appends that failed and are tried again", registry=registry
+        )
+        self.release_number = Gauge("skyloom_release_number", "The release that is obeyed", registry=registry)
+        self.release_refused = Counter(
+            "skyloom_release_refused", "Releases refused: the one before serves on", registry=registry
+        )
+        self.events = Counter("skyloom_events", "Events by what became of them", ["source", "result"], registry=registry)
+
+    def text(self) -> bytes:
+        """All meters in the Prometheus text format."""
+        return generate_latest(self.registry)

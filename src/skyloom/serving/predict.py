@@ -1,0 +1,137 @@
+"""A prediction: features, arm, score, receipt. The same for every contract."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from skyloom.ingest.rows import Value
+from skyloom.kernel.clock import Clock
+from skyloom.kernel.errors import DataError
+from skyloom.kernel.ids import new_id
+from skyloom.kernel.records.prediction import Receipt
+from skyloom.serving.loaded import LoadedArm, LoadedRelease, LoadedRoute
+from skyloom.serving.logbook import Logbook
+from skyloom.serving.metrics import Metrics
+from skyloom.serving.router import arm_for
+from skyloom.serving.scoring import Scored, score_rows
+from skyloom.serving.shadow import Shadow
+from skyloom.serving.wire import Problem
+
+
+class Prediction(NamedTuple):
+    """One answer: its receipt, and the label when there is one (``score >= threshold``)."""
+
+    receipt: Receipt
+    score: float
+    label: bool | None
+
+
+class _Asked(NamedTuple):
+    """One row, made ready for a version."""
+
+    unit: str
+    at_ms: int
+    request: dict[str, Value]
+    inputs: tuple[Value, ...]
+    as_of: dict[str, int]
+
+
+class Predictor:
+    """Predicts. Safe for threads; it never waits for the log, for shadows or for metrics."""
+
+    def __init__(self, logbook: Logbook, shadow: Shadow, clock: Clock, metrics: Metrics) -> None:
+        self._logbook, self._shadow, self._clock, self._metrics = logbook, shadow, clock, metrics
+
+    def predict(self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
+        """The answers to rows (typed values in the order of the request's schema), all from one release.
+
+        Raises `Problem`: 422 for a row older than the features reach back, 503 when receipts could not be kept, 500 when
+        a version broke (the receipt says how).
+        """
+        if self._logbook.refuses(len(rows)):
+            raise Problem(503, "predictions cannot be logged now, and this deployment makes none without a receipt")
+        started = time.perf_counter()
+        asked = [_ask(release, route, row) for row in rows]
+        answers: list[tuple[LoadedArm, Receipt] | None] = [None] * len(rows)
+        for arm, positions in _by_arm(route, asked).items():
+            chosen = route.arms[arm]
+            scored = score_rows(chosen, [asked[position].inputs for position in positions])
+            latency_ms = (time.perf_counter() - started) * 1_000
+            self._count(route, chosen, scored)
+            for position, each in zip(positions, scored, strict=True):
+                answers[position] = chosen, self._receipt(release, route, chosen, asked[position], each, latency_ms)
+        self._metrics.scoring_seconds.labels(route.model.name).observe(time.perf_counter() - started)
+        done = [each for each in answers if each is not None]
+        return self._finish(route, done)
+
+    def _finish(self, route: LoadedRoute, done: Sequence[tuple[LoadedArm, Receipt]]) -> list[Prediction]:
+        receipts = [receipt for _, receipt in done]
+        self._logbook.add(receipts)
+        if route.shadows and receipts:
+            self._shadow.offer(route.shadows, receipts)
+        broken = next((each for each in receipts if each.error is not None), None)
+        if broken is not None:
+            raise Problem(500, f"{broken.model} v{broken.version} could not answer ({broken.error}); receipt {broken.id}")
+        return [_prediction(route, arm, receipt) for arm, receipt in done]
+
+    def _receipt(
+        self, release: LoadedRelease, route: LoadedRoute, chosen: LoadedArm, asked: _Asked, scored: Scored, latency_ms: float
+    ) -> Receipt:
+        return Receipt(
+            id=new_id("p"),
+            model=route.model.name,
+            version=chosen.arm.version,
+            release=release.digest,
+            arm=chosen.arm.role,
+            unit=asked.unit,
+            key=asked.unit,
+            at_ms=asked.at_ms,
+            logged_ms=self._clock.now_ms(),
+            inputs=asked.inputs,
+            as_of=asked.as_of,
+            request=asked.request,
+            score=scored.score,
+            latency_ms=latency_ms,
+            error=scored.error,
+        )
+
+    def _count(self, route: LoadedRoute, chosen: LoadedArm, scored: Sequence[Scored]) -> None:
+        labels = route.model.name, str(chosen.arm.version), chosen.arm.role
+        self._metrics.predictions.labels(*labels).inc(len(scored))
+        broken = sum(each.error is not None for each in scored)
+        if broken:
+            self._metrics.model_errors.labels(*labels).inc(broken)
+
+
+def _ask(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> _Asked:
+    request = dict(zip(route.rows.schema.names, row, strict=True))
+    at_ms = row[route.time]
+    if not isinstance(at_ms, int):
+        raise Problem(400, f"{route.rows.schema.time}: a request needs its time")
+    values, as_of = _features(release, route, row, at_ms) if route.wanted else ([], {})
+    inputs = tuple([get(row, request, values) for get in route.getters])
+    return _Asked(str(row[route.key]), at_ms, request, inputs, as_of)
+
+
+def _features(
+    release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...], at_ms: int
+) -> tuple[list[tuple[float | None, ...]], dict[str, int]]:
+    wanted: list[tuple[str, Any]] = [(group, row[column]) for group, column in route.wanted]
+    try:
+        return release.features.read(wanted, at_ms)
+    except DataError as error:
+        raise Problem(422, error.what) from error
+
+
+def _by_arm(route: LoadedRoute, asked: Sequence[_Asked]) -> dict[int, list[int]]:
+    """Which arm answers which rows: index of the arm -> positions of the rows."""
+    by_arm: dict[int, list[int]] = {}
+    for position, each in enumerate(asked):
+        by_arm.setdefault(arm_for(route, each.unit), []).append(position)
+    return by_arm
+
+
+def _prediction(route: LoadedRoute, arm: LoadedArm, receipt: Receipt) -> Prediction:
+    score = receipt.score if receipt.score is not None else float("nan")
+    label = score >= arm.package.manifest.threshold if route.model.task == "binary" else None
+    return Prediction(receipt, score, label)

@@ -1,0 +1,29 @@
+"""Asks a version, and takes whatever it does for an answer: a score, or how it broke."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from skyloom.ingest.rows import Value
+from skyloom.serving.loaded import LoadedArm
+
+
+class Scored(NamedTuple):
+    """One answer: exactly one of ``score`` and ``error`` is set."""
+
+    score: float | None
+    error: str | None
+
+
+def score_rows(arm: LoadedArm, rows: Sequence[tuple[Value, ...]]) -> list[Scored]:
+    """The answers of a version to rows of inputs. A version that raises has broken on all of them; it never raises here."""
+    scorer = arm.package.scorer
+    try:
+        scores = [scorer.score_row(rows[0])] if len(rows) == 1 else scorer.score_rows(rows)
+    except Exception as error:  # noqa: BLE001  # a model is foreign code, and its errors share no base
+        return [Scored(None, f"{type(error).__name__}: {error}"[:500])] * len(rows)
+    return [_judged(score) for score in scores]
+
+
+def _judged(score: float) -> Scored:
+    return Scored(score, None) if math.isfinite(score) else Scored(None, f"the model answered {score}")

@@ -1,0 +1,51 @@
+"""What a serving process is given: ports, and the few limits it keeps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from skyloom.kernel.clock import Clock
+from skyloom.ports import Log, Objects, OnlineStore, Verifier
+from skyloom.serving.logbook import WhenFull
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """Where to listen: a port (0 picks one), or a listening socket inherited as a file descriptor, which survives us."""
+
+    address: str = "127.0.0.1"
+    port: int = 0
+    descriptor: int | None = None
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much of anything one process takes."""
+
+    body_bytes: int = 1_000_000
+    body_seconds: float = 10.0
+    """How long a client may take to send its body."""
+    logbook: int = 50_000
+    """Receipts waiting to be logged."""
+    shadow: int = 1_000
+    """Requests waiting to be scored by shadow versions."""
+    lame_duck_seconds: float = 0.5
+    """How long a process that ends goes on answering, not ready any more, so that clients and balancers go elsewhere."""
+    drain_seconds: float = 6.0
+    """How long, after that, requests and the logbook may take to finish."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The ports that serving works with. ``on_listen`` is told the port once the socket listens, ``on_ready`` is called
+    when the first release is served (both by the main thread)."""
+
+    objects: Objects
+    verifier: Verifier
+    log: Log
+    online: OnlineStore
+    clock: Clock
+    listen: Listen = field(default_factory=Listen)
+    limits: Limits = field(default_factory=Limits)
+    when_full: WhenFull = WhenFull.DROP
+    on_listen: Callable[[int], None] = lambda port: None
+    on_ready: Callable[[], None] = lambda: None

@@ -1,0 +1,81 @@
+"""What travels between the HTTP server and a contract: a call in, a reply out."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from skyloom.governance.access import Unauthenticated
+from skyloom.kernel.errors import Conflict, DataError, NotFound, Refused, SkyloomError, Transient
+from skyloom.serving.loaded import LoadedRelease
+
+JSON = "application/json"
+
+
+class Call(NamedTuple):
+    """A request that has passed its policy. It is answered with the release that was current when it came, whatever is
+    released meanwhile."""
+
+    parameters: dict[str, str]
+    body: bytes
+    loaded: LoadedRelease | None
+
+    @property
+    def release(self) -> LoadedRelease:
+        """The release; `Problem` with 503 while there is none."""
+        if self.loaded is None:
+            raise Problem(503, "nothing has been released to this server yet")
+        return self.loaded
+
+
+class Reply(NamedTuple):
+    """An answer: status, body and its media type."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+class Problem(Exception):
+    """A request that is answered with a status of 400 or above, and why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+        self.why = why
+
+
+def reply(value: Any, status: int = 200) -> Reply:
+    """A value as a JSON reply.
+
+    >>> reply({"live": True}).body
+    b'{"live":true}'
+    """
+    return Reply(status, msgspec.json.encode(value))
+
+
+def problem(status: int, why: str) -> Reply:
+    """What every contract answers when it cannot answer: ``{"error": why}``."""
+    return reply({"error": why}, status)
+
+
+_STATUS: tuple[tuple[type[SkyloomError], int], ...] = (
+    (Unauthenticated, 401),
+    (DataError, 400),
+    (Refused, 403),
+    (NotFound, 404),
+    (Conflict, 409),
+    (Transient, 503),
+)
+
+
+def status_of(error: SkyloomError) -> int:
+    """The HTTP status of an error: which side has to change something.
+
+    >>> status_of(NotFound("no model m"))
+    404
+    """
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)

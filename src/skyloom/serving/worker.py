@@ -1,0 +1,104 @@
+"""One serving process, from its start to its end."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
+
+from skyloom.serving.answering import Answering
+from skyloom.serving.app import App
+from skyloom.serving.contracts.events import Events
+from skyloom.serving.contracts.health import Health
+from skyloom.serving.contracts.open_inference import OpenInference
+from skyloom.serving.contracts.predict import Predict
+from skyloom.serving.ingestion import Ingestion
+from skyloom.serving.life import Life
+from skyloom.serving.listener import HttpServer, listening
+from skyloom.serving.logbook import Logbook
+from skyloom.serving.logs import log_to_stderr
+from skyloom.serving.metrics import Metrics
+from skyloom.serving.obey import Obedience
+from skyloom.serving.predict import Predictor
+from skyloom.serving.services import Services
+from skyloom.serving.shadow import Shadow
+from skyloom.serving.table import Table
+
+_log = logging.getLogger("skyloom.serving")
+
+_SILENT_S = 1.0
+"""How long connections that have not sent a whole head yet are waited for."""
+_LOOK_S = 0.01
+
+
+def serve(services: Services) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, then drain and end the process: 0, or 1 when something was lost.
+
+    Drained means: not ready any more, requests in flight answered, every receipt in the log. It takes at most
+    ``lame_duck_seconds + drain_seconds`` of the limits. To be called by the main thread.
+    """
+    log_to_stderr()
+    clean = asyncio.run(Worker(services).run())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if clean else 1)  # Granian's threads may still run, and cannot outlive an interpreter that is taken apart
+
+
+class Worker:
+    """The parts of one serving process."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        limits, clock = services.limits, services.clock
+        metrics = Metrics()
+        executor = ThreadPoolExecutor(4, "work")
+        self._life = Life()
+        self._logbook = Logbook(services.log, clock, metrics, services.when_full, limits.logbook)
+        self._shadow = Shadow(self._logbook, metrics, limits.shadow)
+        self._obedience = Obedience(services.objects, services.verifier, services.online, clock, metrics)
+        answering = Answering(Predictor(self._logbook, self._shadow, clock, metrics), executor)
+        endpoints = [
+            *Health(self._life, metrics).endpoints(),
+            *Predict(answering).endpoints(),
+            *OpenInference(answering, self._life).endpoints(),
+            *Events(Ingestion(services.log, clock, metrics, executor)).endpoints(),
+        ]
+        self._app = App(Table(endpoints), self._obedience, self._life, metrics, limits)
+
+    async def run(self) -> bool:
+        """Serve until a signal; whether everything was finished and written."""
+        loop = asyncio.get_running_loop()
+        asked_to_end = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked_to_end.set)
+        with listening(self._services.listen) as listener:
+            self._services.on_listen(listener.getsockname()[1])
+            self._logbook.start()
+            self._shadow.start()
+            await asyncio.to_thread(self._obedience.look)  # who connects meanwhile waits, and finds a release
+            self._obedience.start(lambda: loop.call_soon_threadsafe(self._services.on_ready))
+            server = HttpServer(self._app, listener)
+            serving = asyncio.create_task(server.serve())
+            ending = asyncio.create_task(asked_to_end.wait())
+            await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            return await self._drain(server, serving)
+
+    async def _drain(self, server: HttpServer, serving: asyncio.Task[None]) -> bool:
+        self._life.ending = True  # answers now say "connection: close", so that kept connections end between requests
+        if self._services.listen.descriptor is not None:
+            server.stop_accepting()  # others hold the socket too: who connects now waits for them
+        await asyncio.sleep(self._services.limits.lame_duck_seconds)
+        deadline = time.monotonic() + self._services.limits.drain_seconds
+        server.stop()
+        await asyncio.wait({serving}, timeout=_SILENT_S)
+        while self._life.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(_LOOK_S)
+        unfinished = self._life.in_flight
+        if unfinished:
+            _log.error("%d requests could not be finished before the end", unfinished)
+        self._obedience.close()
+        logged = await asyncio.to_thread(self._logbook.close, max(deadline - time.monotonic(), 0.5))
+        return logged and not unfinished

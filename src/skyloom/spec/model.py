@@ -1,0 +1,110 @@
+"""Models: requests, features, a label and the function that learns."""
+
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
+
+from skyloom.kernel.errors import DeclarationError
+from skyloom.spec.features import Feature, Features
+from skyloom.spec.label import Label
+from skyloom.spec.source import Source
+
+if TYPE_CHECKING:
+    from skyloom.spec.loop import Loop
+
+Inputs = ParamSpec("Inputs")
+Fitted = TypeVar("Fitted")
+
+BINARY_METRICS = ("roc_auc", "average_precision", "brier", "log_loss", "ece")
+REGRESSION_METRICS = ("mae", "rmse", "r2")
+METRICS = {"binary": BINARY_METRICS, "regression": REGRESSION_METRICS}
+"""The metrics of each task, the usual one first."""
+
+HIGHER_IS_BETTER = ("roc_auc", "average_precision", "r2")
+
+
+class Model(Generic[Inputs, Fitted]):
+    """A declared model. Calling it calls the training function, which is what it wraps; `model` makes it."""
+
+    def __init__(
+        self,
+        function: Callable[Inputs, Fitted],
+        *,
+        requests: Source,
+        label: Label,
+        features: tuple[Feature, ...],
+        metrics: tuple[str, ...],
+        task: str,
+    ) -> None:
+        self.function = function
+        self.requests = requests
+        self.label = label
+        self.features = features
+        self.task = task
+        self.metrics = metrics
+        self.loop: Loop | None = None
+        update_wrapper(self, function)
+
+    def __call__(self, *args: Inputs.args, **kwargs: Inputs.kwargs) -> Fitted:
+        return self.function(*args, **kwargs)
+
+    def attach(self, loop: "Loop") -> None:
+        """Let ``loop`` say how this model lives. Raises `DeclarationError` when another one does already."""
+        if self.loop is not None:
+            raise DeclarationError(f"{self.function.__name__} has two loops", fix="keep one sky.Loop for it")
+        self.loop = loop
+
+    @property
+    def groups(self) -> tuple[Features, ...]:
+        """The groups of windowed features among its features."""
+        return tuple(feature for feature in self.features if isinstance(feature, Features))
+
+
+def model(
+    *,
+    requests: Source,
+    label: Label,
+    features: Sequence[Feature],
+    metrics: Sequence[str] | None = None,
+    task: str = "binary",
+) -> Callable[[Callable[Inputs, Fitted]], Model[Inputs, Fitted]]:
+    """Declares the decorated function, ``function(X, y, *, parameter=default ...)``, to be how a model is trained.
+
+    ``X`` is a pandas DataFrame of shape [rows, features] (numbers float32, missing NaN; strings ``category``), ``y`` a
+    Series. A score is the probability that the label is true (``task="binary"``) or the value (``"regression"``).
+    ``metrics`` are computed on the later part of the data, the first one being the model's own; ``("roc_auc",)`` or
+    ``("mae",)`` when not given. Raises `DeclarationError` for a task or a feature that is none.
+
+    >>> import skyloom as sky
+    >>> class Visit(sky.Event):
+    ...     id: str = sky.key()
+    ...     at: sky.Timestamp = sky.time()
+    ...     bought: bool
+    >>> visits = sky.Source(Visit)
+    >>> bought = sky.Label(visits, on="id", value=sky.col("bought"), within="1d")
+    >>> @sky.model(requests=visits, label=bought, features=[sky.hour("at")])
+    ... def buys(X, y, *, depth: int = 3):
+    ...     return depth
+    >>> buys(None, None)
+    3
+    """
+    if task not in METRICS:
+        raise DeclarationError(f"{task!r} is no task", fix='say task="binary" or task="regression"')
+    for feature in features:
+        if not isinstance(feature, Feature):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise DeclarationError(
+                f"{feature!r} is no feature",
+                fix='write source["column"], sky.hour("column"), sky.weekday("column") or sky.Features',
+            )
+
+    def declare(function: Callable[Inputs, Fitted]) -> Model[Inputs, Fitted]:
+        return Model(
+            function,
+            requests=requests,
+            label=label,
+            features=tuple(features),
+            metrics=tuple(metrics or METRICS[task][:1]),
+            task=task,
+        )
+
+    return declare

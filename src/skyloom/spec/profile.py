@@ -1,0 +1,119 @@
+"""Profiles: the set of places that a project runs on."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from skyloom.kernel.errors import DeclarationError
+from skyloom.kernel.ids import nearest
+
+FILE = "skyloom.toml"
+LOCAL = "local"
+CLOCKS = ("system", "data")
+
+
+class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the control plane listens."""
+
+    port: int = 7070
+
+
+class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where serving listens, and with how many processes."""
+
+    port: int = 8080
+    workers: int = 1
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One table of ``skyloom.toml``. A store without a URL is the embedded one, in the project's ``.skyloom`` folder.
+
+    ``price_per_core_hour`` is in US dollars; ``clock`` is the machine's (``system``) or follows the data (``data``);
+    ``retrain`` says whether the models' loops may begin trainings by themselves here.
+    """
+
+    metadata: str | None = None
+    objects: str | None = None
+    lake: str | None = None
+    online: str | None = None
+    log: str | None = None
+    serving: Workers = Workers()
+    api: Address = Address()
+    price_per_core_hour: float = 0.0
+    clock: str = "system"
+    retrain: bool = True
+
+
+def load_profile(directory: Path, name: str = LOCAL) -> Profile:
+    """The profile ``name`` of the project in ``directory``; ``local`` is there even when nothing declares it.
+
+    Raises `DeclarationError` for a file that is no TOML, an unknown profile (naming the known ones), an unknown key
+    (with the nearest names) and a value of the wrong type.
+
+    >>> load_profile(Path("/nowhere")).serving.port
+    8080
+    """
+    tables = {key: value for key, value in read_settings(directory).items() if key != "project"}
+    known = sorted({LOCAL, *tables})
+    if name not in known:
+        raise DeclarationError(
+            f"there is no profile {name!r}",
+            tried=", ".join(known),
+            fix=f"write a table [{name}] into {FILE}, or use a known one",
+        )
+    table = tables.get(name, {})
+    _check_keys(f"[{name}]", table, Profile)
+    for key, kind in (("serving", Workers), ("api", Address)):
+        _check_keys(f"{key} of [{name}]", table.get(key), kind)
+    try:
+        profile = msgspec.convert(table, Profile)
+    except msgspec.ValidationError as error:
+        raise DeclarationError(f"[{name}] of {FILE}: {error}", fix=f"mend it in {directory / FILE}") from error
+    return _sensible(name, profile)
+
+
+def read_settings(directory: Path) -> dict[str, Any]:
+    """The tables of ``skyloom.toml``, none when there is no such file; `DeclarationError` when it is no TOML."""
+    path = directory / FILE
+    try:
+        settings = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise DeclarationError(f"{FILE} cannot be read: {error}", tried=str(path), fix="mend it, or remove it") from error
+    for name, table in settings.items():
+        if not isinstance(table, dict):
+            raise DeclarationError(f"{FILE}: {name!r} stands in no table", fix=f"put it under [project] or [{LOCAL}]")
+    return settings
+
+
+def _check_keys(where: str, table: object, kind: type[msgspec.Struct]) -> None:
+    if not isinstance(table, dict):
+        return  # a value of the wrong type: the conversion says so
+    known = list(kind.__struct_fields__)
+    for key in table:
+        if key not in known:
+            near = nearest(str(key), known) or known
+            raise DeclarationError(
+                f"{FILE}: {where} has no key {key!r}", tried=", ".join(known), fix=f"did you mean {' or '.join(near)}?"
+            )
+
+
+def _sensible(name: str, profile: Profile) -> Profile:
+    faults = [
+        (profile.clock not in CLOCKS, f"clock = {profile.clock!r}", 'say clock = "system" or clock = "data"'),
+        (
+            not 0 <= profile.serving.port <= 65535,
+            f"serving.port = {profile.serving.port}",
+            "give a port, 0 to 65535 (0: any)",
+        ),
+        (not 0 <= profile.api.port <= 65535, f"api.port = {profile.api.port}", "give a port, 0 to 65535 (0: any)"),
+        (profile.serving.workers < 1, f"serving.workers = {profile.serving.workers}", "give at least 1"),
+        (not profile.price_per_core_hour >= 0, f"price_per_core_hour = {profile.price_per_core_hour}", "give 0 or more"),
+    ]
+    for wrong, what, fix in faults:
+        if wrong:
+            raise DeclarationError(f"{FILE}: [{name}] {what} cannot be", fix=fix)
+    return profile

@@ -1,0 +1,1 @@
+"""Where things are kept: a folder per port, a file per technology."""

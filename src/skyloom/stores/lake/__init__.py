@@ -1,0 +1,1 @@
+"""Lakes, one file per technology."""

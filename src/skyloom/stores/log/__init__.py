@@ -1,0 +1,1 @@
+"""Logs, one file per technology."""

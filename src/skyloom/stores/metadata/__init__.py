@@ -1,0 +1,1 @@
+"""Metadata, one file per technology."""

@@ -1,0 +1,1 @@
+"""Objects, one file per technology."""
