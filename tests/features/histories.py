@@ -1,0 +1,144 @@
+"""Random histories: what happens to a source between its first event and the last request."""
+
+from typing import Any, NamedTuple
+
+from hypothesis import strategies as st
+from tests.features.oracle import Happened
+
+from skyloom.ingest.rows import encode_rows
+from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef, SourceDef
+from skyloom.kernel.schema import Field, Schema, Type
+from skyloom.kernel.units import DAY, HOUR, MINUTE, SECOND
+from skyloom.ports.log import LogBatch
+
+SCHEMA = Schema(
+    (
+        Field("id", Type.STRING),
+        Field("at", Type.TIMESTAMP),
+        Field("who", Type.STRING, nullable=True),
+        Field("desk", Type.INT, nullable=True),
+        Field("x", Type.FLOAT, nullable=True, precision=6),
+        Field("n", Type.INT, nullable=True),
+        Field("ok", Type.BOOL, nullable=True),
+    ),
+    key="id",
+    time="at",
+)
+SOURCE = SourceDef("landings", SCHEMA, delay_ms=7 * MINUTE)
+SCALES = {"x": 6, "n": 0, "ok": 0, "who": 0}
+
+
+def group(name: str, by: str, lateness: int, *aggregates: tuple[str, str | None, int, int]) -> FeatureGroupDef:
+    made = tuple(AggregateDef(f"{k}_{c}_{w}_{h}", k, c, w, h) for k, c, w, h in aggregates)
+    columns = {aggregate.column for aggregate in made if aggregate.column is not None}
+    return FeatureGroupDef(name, SOURCE.name, by, made, {c: SCALES[c] for c in sorted(columns)}, lateness)
+
+
+GROUPS = (
+    group(
+        "by_who",
+        "who",
+        HOUR,
+        ("sum", "x", HOUR, 5 * MINUTE),
+        ("mean", "x", HOUR, 5 * MINUTE),
+        ("max", "x", 6 * HOUR, 5 * MINUTE),
+        ("min", "x", 13 * HOUR, HOUR),
+        ("count", None, 13 * HOUR, HOUR),
+        ("sum", "n", 14 * DAY, DAY),
+        ("count", "who", DAY, DAY),
+    ),
+    group(
+        "by_desk",
+        "desk",
+        0,
+        ("min", "x", 10 * SECOND, SECOND),
+        ("max", "n", 2 * MINUTE, SECOND),
+        ("mean", "n", 2 * MINUTE, MINUTE),
+        ("count", "n", 10 * SECOND, SECOND),
+        ("sum", "ok", 10 * MINUTE, 5 * MINUTE),
+        ("mean", "x", 1500, 500),
+    ),
+)
+STEPS = (1, 250, SECOND, 30 * SECOND, 5 * MINUTE, HOUR, 6 * HOUR, DAY, 9 * DAY)
+NUMBERS = (None, 0.0, -0.0, 1.5, -1.5, 0.1, 0.2, -0.3, 2.5e-7, 5e-7, 1e-300, 1e9, -123456789.123456, 7.0000005, 33.3)
+WHOLE = (None, 0, 1, -7, 2**53 + 1, -(2**57) - 3, 10**6)
+ORIGIN = 15_900 * DAY
+
+
+class History(NamedTuple):
+    """Batches of the log, and the moments at which someone asks after each of them."""
+
+    batches: list[list[Happened]]
+    questions: list[int]
+
+    @property
+    def events(self) -> list[Happened]:
+        return [event for batch in self.batches for event in batch]
+
+
+def log_batch(events: list[Happened]) -> LogBatch:
+    """Events as the log holds them."""
+    rows = [tuple(event.row.values()) for event in events]
+    return LogBatch(events[0].offset, len(events), events[0].appended, events[0].imported, encode_rows(rows))
+
+
+_small = st.integers(0, 9)
+_event = st.tuples(
+    st.integers(0, 15),  # key
+    st.integers(0, 3),  # who
+    st.integers(0, 2),  # desk
+    st.integers(0, len(NUMBERS) - 1),
+    st.integers(0, len(WHOLE) - 1),
+    st.integers(0, 2),  # ok
+    st.tuples(st.integers(-6, 2), st.integers(0, len(STEPS) - 1), st.integers(-1, 1)),  # event time beside append time
+)
+_batch = st.tuples(
+    st.tuples(_small, st.integers(0, len(STEPS) - 1), st.integers(0, 1)),  # append time after the last one
+    st.integers(0, 3),  # imported when 0
+    st.lists(_event, min_size=1, max_size=8),
+)
+
+
+def _row(drawn: Any, at: int) -> dict[str, Any]:
+    key, who, desk, x, n, ok, _ = drawn
+    return {
+        "id": f"k{key}",
+        "at": at,
+        "who": (None, "UA", "", "DL \u00e9")[who],
+        "desk": (None, 7, -1)[desk],
+        "x": NUMBERS[x],
+        "n": WHOLE[n],
+        "ok": (None, True, False)[ok],
+    }
+
+
+@st.composite
+def histories(draw: st.DrawFn, most: int = 5) -> History:
+    """Duplicates, late and early events, clocks that run ahead, nulls; questions near the edges of windows."""
+    now, offset, batches = ORIGIN, 0, list[list[Happened]]()
+    for (count, step, beside), imported, drawn in draw(st.lists(_batch, min_size=1, max_size=most)):
+        now += count * STEPS[step] + beside
+        batch: list[Happened] = []
+        for event in drawn:
+            many, size, near = event[-1]
+            at = now + many * STEPS[size] + near
+            batch.append(Happened(offset, now, imported == 0, at, _row(event, at)))
+            offset += 1
+        batches.append(batch)
+    return History(batches, draw(questions([event for batch in batches for event in batch])))
+
+
+def questions(events: list[Happened]) -> st.SearchStrategy[list[int]]:
+    """Moments at which an event just enters, is inside or just leaves some window."""
+    moments = sorted({moment for event in events for moment in (event.effective, event.at, event.appended)})
+    windows = sorted({a.window_ms for g in GROUPS for a in g.aggregates})
+    hops = sorted({a.hop_ms for g in GROUPS for a in g.aggregates})
+    moment = st.builds(
+        lambda at, window, hop, floored, near: (at - at % hop if floored else at) + window + near,
+        st.sampled_from(moments),
+        st.sampled_from([0, *windows]),
+        st.sampled_from(hops),
+        st.booleans(),
+        st.sampled_from([-1, 0, 1, -500, 500, 999]),
+    )
+    return st.lists(moment, min_size=1, max_size=4)

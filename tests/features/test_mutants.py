@@ -1,0 +1,82 @@
+"""The comparison can fail: each of these faults, put in on purpose, is found by it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import Phase, find, settings
+from hypothesis import strategies as st
+from tests.features.histories import histories
+from tests.features.replay import differences
+from tests.features.twin import twin
+
+from skyloom.features import fold, lookup, pit
+from skyloom.features.columns import milliseconds
+
+SEARCH = settings(max_examples=1_000, phases=[Phase.generate], deadline=None, database=None, derandomize=True)
+CUTS = st.lists(st.integers(1, 4), max_size=4)
+
+
+def _is_found() -> bool:
+    """Whether some history shows a difference (otherwise `hypothesis.errors.NoSuchExample` is raised)."""
+    return bool(find(st.tuples(histories(), CUTS), lambda drawn: differences(*drawn) != [], settings=SEARCH))
+
+
+def _use(monkeypatch: pytest.MonkeyPatch, kernel: Any) -> None:
+    monkeypatch.setattr(fold, "fold_blob", kernel.fold_blob)
+    monkeypatch.setattr(lookup, "read_blob", kernel.read_blob)
+    monkeypatch.setattr(pit, "sweep", kernel.sweep)
+
+
+def test_without_deduplication(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fold.SourceFold, "_first_copies", lambda self, writer, events: np.ones(len(events), np.bool_))
+    assert _is_found()
+
+
+def test_with_the_last_copy_instead_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_in_its_batch(self: Any, writer: Any, events: Any) -> Any:
+        keys = events.column("id").to_pylist()
+        return np.array([key not in keys[index + 1 :] for index, key in enumerate(keys)])
+
+    monkeypatch.setattr(fold.SourceFold, "_first_copies", last_in_its_batch)
+    assert _is_found()
+
+
+def test_with_a_cut_by_event_time_instead_of_visibility(monkeypatch: pytest.MonkeyPatch) -> None:
+    join = pit.join
+
+    def by_event_time(group: Any, source: Any, events: Any, order: Any, asked: pit.Asked) -> Any:
+        times = milliseconds(events.column(source.schema.time))
+        return join(group, source, events, times, asked._replace(order=asked.t))
+
+    monkeypatch.setattr(pit, "join", by_event_time)
+    assert _is_found()
+
+
+def test_without_clamping_clocks_that_run_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (fold, pit):
+        monkeypatch.setattr(module, "effective_times", lambda times, appended: milliseconds(times))
+    assert _is_found()
+
+
+@pytest.mark.parametrize(
+    ("healthy", "broken"),
+    [
+        pytest.param("bits[level, at - 1, 0] >= low", "bits[level, at - 1, 0] > low", id="window-without-its-first-tile"),
+        pytest.param("        low -= low % program.level_hop[level]\n        if", "        if", id="window-not-on-a-hop"),
+        pytest.param("order[i] < asked.order[j]", "order[i] <= asked.order[j]", id="one-event-too-many"),
+        pytest.param("            tiles.count[:] = 0\n", "", id="tiles-of-the-entity-before"),
+        pytest.param("if low < tiles.floor[level]:", "if False:", id="answers-below-the-floor"),
+        pytest.param("program.level_keep[level] - hop", "program.level_keep[level] // 2", id="lets-go-too-early"),
+        pytest.param("return total[value] / program.output_scale[o]", "return total[value]", id="sum-without-its-scale"),
+        pytest.param(
+            "                bits[s] += 1\n            elif kind == SUM:",
+            "                bits[s] = 1\n            elif kind == SUM:",
+            id="counts-no-further",
+        ),
+        pytest.param("total_f[s] = min(total_f[s], floats[s])", "total_f[s] = floats[s]", id="minimum-of-one-tile"),
+    ],
+)
+def test_with_a_broken_kernel(monkeypatch: pytest.MonkeyPatch, healthy: str, broken: str) -> None:
+    _use(monkeypatch, twin(healthy, broken))
+    assert _is_found()

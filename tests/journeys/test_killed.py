@@ -1,0 +1,97 @@
+"""`kill -9` of any process of `skyloom up`, while requests and events flow."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+
+from tests.journeys.journey import Project, Up, alive, until
+from tests.journeys.traffic import Traffic
+
+from skyloom.kernel.records.release import Rollout
+from skyloom.monitoring.outcomes import read_counts
+from skyloom.runtime.control import reconcile
+from skyloom.runtime.skew import check_skew
+from skyloom.runtime.state import read
+
+CHILDREN = ("runtime.serve", "runtime.work", "runtime.schedule", "api.main")
+UNLOGGED = 2_000
+"""Answers that may have been given between the last writing of the logbook and a kill: far more than there is time for."""
+
+
+def test_a_kill_of_any_process_loses_nothing_acknowledged(trained: Project, launch: Callable[..., Up]) -> None:
+    project = trained
+    up = launch(project)
+    first = Traffic(up, "first")
+    flows(first)
+    trained_beside = project.json("train", "late")
+    assert trained_beside["version"]["number"] == 2
+    for name in CHILDREN:
+        kill_child(up, name)
+        flows(first)
+    pids = [up.pid, *up.children().values()]
+    os.kill(up.pid, signal.SIGKILL)
+    until(lambda: not any(map(alive, pids)), "children outlive a killed supervisor")
+    first.stop()
+
+    up = launch(project)
+    second = Traffic(up, "second")
+    flows(second)
+    second.stop()
+    assert up.end() == 0
+    skew = check_skew(project.platform, "late")  # brings what is in the log into the lake first
+    assert skew.differences == ()
+    assert skew.predictions >= len(second.answered)
+    every_event_is_in_once(project, first.reported + second.reported)
+    receipts_are_there_up_to_each_kill(project, list(first.answered.values()), kills=2)
+    receipts_are_there_up_to_each_kill(project, list(second.answered.values()), kills=0)
+    every_label_has_met_its_prediction_once(project)
+    rollout_is_consistent(project)
+
+
+def flows(traffic: Traffic) -> None:
+    """Some more requests are answered and some more events taken."""
+    answered, reported = len(traffic.answered) + 20, len(traffic.reported) + 20
+    until(lambda: len(traffic.answered) >= answered and len(traffic.reported) >= reported)
+
+
+def kill_child(up: Up, name: str) -> None:
+    """Kill a process; return when another has taken its place and is ready."""
+    killed = up.children()[name]
+    os.kill(killed, signal.SIGKILL)
+    fresh = until(lambda: (now := up.children().get(name)) != killed and now, f"{name} is not started again")
+    until(lambda: f"ready (process {fresh})" in up.said(), f"{name} is not ready again")
+
+
+def every_event_is_in_once(project: Project, acknowledged: list[str]) -> None:
+    """Also those that came again because their acknowledgement was lost on the way."""
+    counts = Counter(row["order_id"] for row in project.lake("events/deliveries"))
+    assert [id for id in acknowledged if counts[id] != 1] == []
+    assert [id for id, count in counts.items() if count > 1] == []
+
+
+def receipts_are_there_up_to_each_kill(project: Project, ids: list[str], kills: int) -> None:
+    """Receipts that are missing were the last before a kill of the process that held them."""
+    there = {row["id"] for row in project.lake("predictions/late")}
+    missing = [place for place, id in enumerate(ids) if id not in there]
+    runs = sum(place - 1 not in missing for place in missing)
+    assert runs <= kills
+    assert len(missing) <= UNLOGGED
+
+
+def every_label_has_met_its_prediction_once(project: Project) -> None:
+    """The receipts in the lake (shadows too), and those of them whose delivery is there, are what was counted."""
+    receipts = project.lake("predictions/late")
+    delivered = {row["order_id"] for row in project.lake("events/deliveries")}
+    with project.platform.online.read() as view:
+        counts = read_counts(view, "late")
+    assert counts.served == len(receipts)
+    assert counts.labelled == sum(row["key"] in delivered for row in receipts)
+
+
+def rollout_is_consistent(project: Project) -> None:
+    """v2 is still in its shadow, and the release says what the records say: there is nothing to publish anew."""
+    rollout = read(project.platform.metadata, "rollout", "late", Rollout)
+    assert rollout is not None
+    assert (rollout.state, rollout.champion, rollout.challenger) == ("shadow", 1, 2)
+    assert reconcile(project.platform, actor="test") is False

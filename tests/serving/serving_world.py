@@ -1,0 +1,349 @@
+"""A small world for serving: stores in a folder, tiny real ONNX models, signed releases, and a server process of it.
+
+Run as a program it is that server: ``python serving_world.py FOLDER OPTIONS`` with the options as JSON.
+"""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from skyloom.delivery.release import POINTER, publish
+from skyloom.governance.access import mint
+from skyloom.kernel.clock import ManualClock
+from skyloom.kernel.errors import Transient
+from skyloom.kernel.expr import Expression, col, part
+from skyloom.kernel.ids import content_id
+from skyloom.kernel.records.definitions import (
+    AggregateDef,
+    FeatureGroupDef,
+    InputDef,
+    LabelDef,
+    LoopDef,
+    ModelDef,
+    SourceDef,
+)
+from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.records.release import Arm, Release, Route
+from skyloom.kernel.schema import Field, Schema, Type
+from skyloom.package import Input, Signature, load, save
+from skyloom.stores.keys.local import LocalSigner, LocalVerifier
+from skyloom.stores.log.lmdb import LmdbLog
+from skyloom.stores.objects.folder import FolderObjects
+from skyloom.stores.online.lmdb import LmdbOnline
+
+NOW = 1_364_800_000_000
+HOUR = 3_600_000
+
+FLIGHTS = SourceDef(
+    "flights",
+    Schema(
+        (
+            Field("flight_id", Type.STRING),
+            Field("scheduled", Type.TIMESTAMP),
+            Field("carrier", Type.STRING, nullable=True),
+            Field("distance", Type.FLOAT, nullable=True),
+            Field("seats", Type.INT),
+            Field("charter", Type.BOOL),
+        ),
+        "flight_id",
+        "scheduled",
+    ),
+)
+LANDINGS = SourceDef(
+    "landings",
+    Schema(
+        (
+            Field("flight_id", Type.STRING),
+            Field("landed", Type.TIMESTAMP),
+            Field("carrier", Type.STRING),
+            Field("delay", Type.FLOAT),
+        ),
+        "flight_id",
+        "landed",
+    ),
+    stream="landings",
+)
+GROUP = FeatureGroupDef(
+    "recent", "landings", "carrier", (AggregateDef("landings_1h", "count", None, HOUR, HOUR // 4),), {}, 24 * HOUR
+)
+INPUTS = (
+    InputDef("carrier", Type.STRING, col("carrier").expression),
+    InputDef("distance", Type.FLOAT, col("distance").expression),
+    InputDef("scheduled_hour", Type.INT, part("hour", "scheduled").expression),
+    InputDef("recent_landings_1h", Type.FLOAT, group="recent", aggregate="landings_1h", entity="carrier"),
+)
+LABEL = LabelDef("landings", "flight_id", Expression("lit", value=True), HOUR)
+
+
+def model_def(name: str = "late", inputs: tuple[InputDef, ...] = INPUTS) -> ModelDef:
+    return ModelDef(name, "flights", inputs, LABEL, "f", "", {}, ("roc_auc",), "binary", LoopDef())
+
+
+def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) -> bytes:
+    """``good``: base + distance / 1000 + landings / 100. ``raises`` and ``hangs`` do so when the distance is above 1."""
+    from onnx import TensorProto, checker, helper
+
+    text = helper.make_tensor_value_info("carrier", TensorProto.STRING, [None, 1])
+    numbers = [helper.make_tensor_value_info(each.name, TensorProto.FLOAT, [None, 1]) for each in inputs[1:]]
+    constants = [
+        helper.make_tensor("base", TensorProto.FLOAT, [1], [base]),
+        helper.make_tensor("per_mile", TensorProto.FLOAT, [1], [0.001]),
+        helper.make_tensor("per_landing", TensorProto.FLOAT, [1], [0.01]),
+        helper.make_tensor("flat", TensorProto.INT64, [1], [-1]),
+        helper.make_tensor("two", TensorProto.FLOAT, [2], [0.0, 0.0]),
+        helper.make_tensor("large", TensorProto.INT64, [1], [10**9]),
+        helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
+    ]
+    nodes = [
+        helper.make_node("Mul", ["distance", "per_mile"], ["far"]),
+        *(
+            [
+                helper.make_node("Mul", ["recent_landings_1h", "per_landing"], ["busy"]),
+                helper.make_node("Add", ["far", "busy"], ["sum"]),
+            ]
+            if inputs == INPUTS
+            else [helper.make_node("Identity", ["far"], ["sum"])]
+        ),
+        helper.make_node("Add", ["sum", "base"], ["all"]),
+        helper.make_node("Reshape", ["all", "flat"], ["plain"]),
+        helper.make_node("Reshape", ["distance", "flat"], ["flat_distance"]),
+        helper.make_node("Cast", ["flat_distance"], ["whole"], to=TensorProto.INT64),
+    ]
+    if kind == "good":
+        nodes.append(helper.make_node("Identity", ["plain"], ["score"]))
+    elif kind == "raises":
+        nodes.append(helper.make_node("Gather", ["two", "whole"], ["picked"]))
+        nodes.append(helper.make_node("Add", ["plain", "picked"], ["score"]))
+    else:
+        nodes.append(helper.make_node("Mul", ["whole", "large"], ["turns"]))
+        nodes.append(helper.make_node("Reshape", ["turns", "one"], ["trips"]))
+        constants.append(helper.make_tensor("one", TensorProto.INT64, [1], [1]))
+        body = helper.make_graph(
+            [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["x"], ["y"])],
+            "body",
+            [
+                helper.make_tensor_value_info("i", TensorProto.INT64, []),
+                helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("x", TensorProto.FLOAT, [None]),
+            ],
+            [
+                helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("y", TensorProto.FLOAT, [None]),
+            ],
+        )
+        nodes.append(helper.make_node("Loop", ["trips", "yes", "plain"], ["score"], body=body))
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "m",
+        [text, *numbers],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])],
+        [constant for constant in constants if constant.name in used],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    checker.check_model(model)
+    return model.SerializeToString()
+
+
+class World:
+    """The stores of a folder, and what can be done with them."""
+
+    def __init__(self, folder: Path, *, windowed: bool = True) -> None:
+        self.folder = folder
+        self.inputs = INPUTS if windowed else INPUTS[:-1]
+        self.objects = FolderObjects(folder / "objects")
+        self.signer = LocalSigner(folder / "keys" / "release.key")
+        self.verifier = LocalVerifier(folder / "keys")
+        self.log = LmdbLog(folder / "log", map_bytes=1 << 28)
+        self.online = LmdbOnline(folder / "online", map_bytes=1 << 28)
+        self.number = 0
+
+    def package(self, base: float, kind: str = "good", model: str = "late", golden_off: float = 0.0) -> str:
+        """Save a package; ``golden_off`` makes its golden rows wrong."""
+        definition = model_def(model, self.inputs)
+        signature = Signature(tuple(Input(each.name, each.type) for each in self.inputs), definition.task)
+        files = {
+            "model.onnx": onnx_model(kind, base, self.inputs),
+            "signature.json": msgspec.json.encode(signature),
+            "card.json": b"{}",
+            "golden.json": msgspec.json.encode(
+                {"rows": [("UA", 0.0, 5, 0.0)[: len(self.inputs)]], "scores": [float(np.float32(base)) + golden_off]}
+            ),
+            "bom.json": b"{}",
+        }
+        return save(
+            self.objects,
+            files,
+            model=model,
+            run="r",
+            definition=content_id(definition),
+            groups={"recent": content_id(GROUP)} if self.inputs == INPUTS else {},
+            threshold=0.5,
+        )
+
+    def release(self, routes: dict[str, tuple[Arm, ...]], keys: tuple[Any, ...] = (), salt: str = "s") -> Release:
+        self.number += 1
+        made = {name: Route(model_def(name, self.inputs), arms, salt) for name, arms in routes.items()}
+        sources = {"flights": FLIGHTS, "landings": LANDINGS}
+        return Release(self.number, NOW, "test", "tester", made, sources, {"recent": GROUP}, keys)
+
+    def publish(self, release: Release) -> str:
+        before = self.objects.pointer(POINTER)
+        return publish(self.objects, self.signer, release, before)
+
+    def receipts(self, model: str = "late") -> list[Receipt]:
+        topic, offset, done = f"predictions/{model}", 0, []
+        while batches := self.log.read(topic, offset):
+            for batch in batches:
+                done += msgspec.msgpack.decode(batch.payload, type=list[Receipt])
+            offset = batches[-1].end
+        return done
+
+
+class Reached:
+    """A server, as its clients see it."""
+
+    def __init__(self, port: int, key: str = "") -> None:
+        self.port, self.key = port, key
+
+    def ask(
+        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None, key: str | None = None
+    ) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            return ask(connection, method, path, body, {**self._auth(key), **(headers or {})})
+        finally:
+            connection.close()
+
+    def _auth(self, key: str | None) -> dict[str, str]:
+        used = self.key if key is None else key
+        return {"Authorization": f"Bearer {used}"} if used else {}
+
+
+def ask(
+    connection: http.client.HTTPConnection, method: str, path: str, body: object, headers: dict[str, str]
+) -> tuple[int, Any]:
+    payload = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+    connection.request(method, path, payload, headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    kind = answer.headers.get("content-type", "")
+    return answer.status, json.loads(content) if "json" in kind else content.decode()
+
+
+class ServerProcess(Reached):
+    """A server in a process of its own."""
+
+    def __init__(
+        self, folder: Path, key: str, *, ready: bool = True, inherit: socket.socket | None = None, **options: Any
+    ) -> None:
+        passed = (inherit.fileno(),) if inherit else ()
+        if inherit:
+            options["descriptor"] = inherit.fileno()
+        self.errors = (folder / f"stderr-{time.monotonic_ns()}").open("w+")
+        command = [sys.executable, "-W", "error", __file__, str(folder), json.dumps(options)]
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            pass_fds=passed,
+            env={**os.environ, "SKYLOOM_PARENT_PID": str(os.getpid())},
+        )
+        super().__init__(int(self._line()), key)
+        if ready:
+            self.wait_ready()
+
+    def _line(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        if not line:
+            self.process.wait(15)
+            raise AssertionError(f"the server ended: {self.said()}")
+        return line
+
+    def wait_ready(self) -> None:
+        assert self._line() == "ready"
+
+    def said(self) -> str:
+        self.errors.seek(0)
+        return self.errors.read()
+
+    def end(self, how: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        code = self.process.wait(15)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
+
+
+def until(true: Any, within_s: float = 15.0) -> Any:
+    """Ask again until the answer is true; the answer."""
+    deadline = time.monotonic() + within_s
+    while not (answer := true()):
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.005)
+    return answer
+
+
+class BrokenLog:
+    """A log that cannot be written while a file is there."""
+
+    def __init__(self, log: LmdbLog, switch: Path) -> None:
+        self._log, self._switch = log, switch
+
+    def append(self, topic: str, batches: Any) -> list[int]:
+        if self._switch.exists():
+            raise Transient("the disk is full")
+        return self._log.append(topic, batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
+def tell(word: str) -> None:
+    sys.stdout.write(word + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    from skyloom.engines.local.child import tie_to_parent
+    from skyloom.serving.logbook import WhenFull
+    from skyloom.serving.services import Limits, Listen, Services
+    from skyloom.serving.worker import serve
+
+    tie_to_parent()
+    folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
+    world = World(folder)
+    listen = Listen(descriptor=options.get("descriptor"))
+    services = Services(
+        objects=world.objects,
+        verifier=world.verifier,
+        log=BrokenLog(world.log, folder / "disk-full"),  # type: ignore[arg-type]
+        online=world.online,
+        clock=ManualClock(NOW),
+        listen=listen,
+        limits=msgspec.convert(options.get("limits", {}), Limits),
+        when_full=WhenFull(options.get("when_full", "drop")),
+        on_listen=lambda port: tell(str(port)),
+        on_ready=lambda: tell("ready"),
+    )
+    serve(services)
+
+
+__all__ = ["GROUP", "LANDINGS", "NOW", "Reached", "ServerProcess", "World", "load", "mint", "until"]
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Profiles: what a table of the settings means, and what it may not say."""
+
+from pathlib import Path
+
+import pytest
+
+from skyloom.kernel.errors import DeclarationError
+from skyloom.spec.profile import Address, Profile, Workers, load_profile
+
+
+def test_local_is_all_embedded_without_any_file(tmp_path: Path):
+    assert load_profile(tmp_path) == Profile()
+
+
+def test_a_profile_holds_what_its_table_says(tmp_path: Path):
+    (tmp_path / "skyloom.toml").write_text(
+        """
+        [project]
+        name = "x"
+        [prod]
+        metadata = "postgresql://db/sky"
+        log = "kafka://broker:9092"
+        price_per_core_hour = 1
+        clock = "data"
+        serving = {port = 0, workers = 3}
+        [prod.api]
+        port = 7171
+        """
+    )
+    assert load_profile(tmp_path, "prod") == Profile(
+        metadata="postgresql://db/sky",
+        log="kafka://broker:9092",
+        serving=Workers(0, 3),
+        api=Address(7171),
+        price_per_core_hour=1.0,
+        clock="data",
+    )
+    assert load_profile(tmp_path) == Profile()
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ('metdata = "x"', "did you mean metadata"),
+        ("serving = {prt = 1}", "did you mean port"),
+        ("api = {workers = 1}", "api of .local. has no key 'workers'"),
+        ("log = 3", "Expected `str"),
+        ("serving = 8080", "Expected `object`"),
+        ("serving = {port = 70000}", "cannot be"),
+        ("serving = {workers = 0}", "cannot be"),
+        ("api = {port = -1}", "cannot be"),
+        ("price_per_core_hour = nan", "cannot be"),
+        ('clock = "sun"', "cannot be"),
+    ],
+)
+def test_a_wrong_table_is_refused(tmp_path: Path, table: str, complaint: str):
+    (tmp_path / "skyloom.toml").write_text(f"[local]\n{table}\n")
+    with pytest.raises(DeclarationError, match=complaint):
+        load_profile(tmp_path)
+
+
+def test_an_unknown_profile_names_the_known(tmp_path: Path):
+    (tmp_path / "skyloom.toml").write_text("[project]\nname = 'x'\n[prod]\n")
+    with pytest.raises(DeclarationError, match=r"no profile 'stage'[\s\S]*tried: local, prod"):
+        load_profile(tmp_path, "stage")
