@@ -44,7 +44,7 @@ def _ours(table: pa.Table, entity: pa.Array, t: np.ndarray) -> float:
     from skyloom.features.pit import Asked, join
 
     begun = time.perf_counter()
-    join(RECENT, SOURCE, table, milliseconds(table.column("at")), Asked(pa.chunked_array([entity]), t, t))
+    join(RECENT, SOURCE, table, milliseconds(table.column("at")), Asked([pa.chunked_array([entity])], t, t))
     return time.perf_counter() - begun
 
 

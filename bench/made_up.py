@@ -24,7 +24,7 @@ def group(windows: dict[int, int], kinds: tuple[str, ...] = ("mean", "max", "cou
         for window, hop in windows.items()
         for kind in kinds
     ]
-    return FeatureGroupDef("recent", SOURCE.name, "k", tuple(aggregates), {"x": 2}, 0)
+    return FeatureGroupDef("recent", SOURCE.name, ("k",), tuple(aggregates), {"x": 2}, 0)
 
 
 RECENT = group({HOUR: 5 * MINUTE, 6 * HOUR: 5 * MINUTE, 7 * DAY: DAY})

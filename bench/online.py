@@ -42,7 +42,7 @@ def read() -> list[Figure]:
 
 def _timed(features, entity: str, at: int) -> float:
     begun = time.perf_counter()
-    features.read([("recent", entity)], at)
+    features.read([("recent", (entity,))], at)
     return time.perf_counter() - begun
 
 

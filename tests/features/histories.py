@@ -28,10 +28,14 @@ SOURCE = SourceDef("landings", SCHEMA, delay_ms=7 * MINUTE)
 SCALES = {"x": 6, "n": 0, "ok": 0, "who": 0}
 
 
-def group(name: str, by: str, lateness: int, *aggregates: tuple[str, str | None, int, int]) -> FeatureGroupDef:
+def group(
+    name: str, by: str | tuple[str, ...], lateness: int, *aggregates: tuple[str, str | None, int, int]
+) -> FeatureGroupDef:
     made = tuple(AggregateDef(f"{k}_{c}_{w}_{h}", k, c, w, h) for k, c, w, h in aggregates)
     columns = {aggregate.column for aggregate in made if aggregate.column is not None}
-    return FeatureGroupDef(name, SOURCE.name, by, made, {c: SCALES[c] for c in sorted(columns)}, lateness)
+    return FeatureGroupDef(
+        name, SOURCE.name, (by,) if isinstance(by, str) else by, made, {c: SCALES[c] for c in sorted(columns)}, lateness
+    )
 
 
 GROUPS = (
@@ -57,6 +61,14 @@ GROUPS = (
         ("count", "n", 10 * SECOND, SECOND),
         ("sum", "ok", 10 * MINUTE, 5 * MINUTE),
         ("mean", "x", 1500, 500),
+    ),
+    group(
+        "by_who_and_desk",
+        ("who", "desk"),
+        MINUTE,
+        ("count", None, HOUR, 5 * MINUTE),
+        ("mean", "x", HOUR, 5 * MINUTE),
+        ("max", "n", DAY, HOUR),
     ),
 )
 STEPS = (1, 250, SECOND, 30 * SECOND, 5 * MINUTE, HOUR, 6 * HOUR, DAY, 9 * DAY)

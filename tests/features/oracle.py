@@ -41,9 +41,14 @@ def edge(t: int, window: int, hop: int) -> int:
     return floor(Fraction(t - window, hop)) * hop
 
 
-def features(group: FeatureGroupDef, visible: list[Happened], entity: Any, t: int) -> list[float | None]:
+def belongs(event: Happened, group: FeatureGroupDef, entity: tuple[Any, ...]) -> bool:
+    """Whether an event is of the entity that these values of the group's columns name."""
+    return all(event.row[column] == value for column, value in zip(group.by, entity, strict=True))
+
+
+def features(group: FeatureGroupDef, visible: list[Happened], entity: tuple[Any, ...], t: int) -> list[float | None]:
     """The group's features for one entity at ``t`` over the events that it may see."""
-    mine = [] if entity is None else [event for event in visible if event.row[group.by] == entity]
+    mine = [] if None in entity else [event for event in visible if belongs(event, group, entity)]
     return [_feature(group, aggregate, mine, t) for aggregate in group.aggregates]
 
 
@@ -71,12 +76,12 @@ def quantised(value: float | int, digits: int) -> int:
     return int(Decimal(value * float(10**digits)).to_integral_value("ROUND_HALF_EVEN"))
 
 
-def refused(group: FeatureGroupDef, folded: list[Happened], entity: Any, t: int) -> bool:
+def refused(group: FeatureGroupDef, folded: list[Happened], entity: tuple[Any, ...], t: int) -> bool:
     """Whether the online store must refuse a request at ``t``, as it let go what a window reaches for.
 
     A level keeps, behind its newest step, its longest window, the lateness and one step more.
     """
-    times = [event.effective for event in folded if event.row[group.by] == entity and entity is not None]
+    times = [event.effective for event in folded if None not in entity and belongs(event, group, entity)]
     for hop in {aggregate.hop_ms for aggregate in group.aggregates}:
         windows = [a.window_ms for a in group.aggregates if a.hop_ms == hop]
         starts = [edge(at, 0, hop) for at in times]

@@ -18,7 +18,11 @@ from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineStore
 
-ENTITIES: dict[str, tuple[Any, ...]] = {"who": ("UA", "", "DL \u00e9", "never", None), "desk": (7, -1, 3, None)}
+ENTITIES: dict[tuple[str, ...], tuple[tuple[Any, ...], ...]] = {
+    ("who",): (("UA",), ("",), ("DL \u00e9",), ("never",), (None,)),
+    ("desk",): ((7,), (-1,), (3,), (None,)),
+    ("who", "desk"): (("UA", 7), ("UA", -1), ("", 7), ("never", 7), ("UA", None), (None, 7)),
+}
 TYPES = {"who": pa.string(), "desk": pa.int64()}
 Values = list[float | None]
 
@@ -27,7 +31,7 @@ class Served(NamedTuple):
     """An answer of the online store: ``values`` are ``None`` when it refused."""
 
     group: FeatureGroupDef
-    entity: Any
+    entity: tuple[Any, ...]
     t: int
     as_of: int
     values: Values | None
@@ -78,11 +82,11 @@ def ask(store: OnlineStore, questions: list[int]) -> list[Served]:
     return [_ask(lookup, group, entity, t) for t in questions for group in GROUPS for entity in ENTITIES[group.by]]
 
 
-def _ask(lookup: OnlineFeatures, group: FeatureGroupDef, entity: Any, t: int) -> Served:
+def _ask(lookup: OnlineFeatures, group: FeatureGroupDef, entity: tuple[Any, ...], t: int) -> Served:
     try:
         snapshot = lookup.read([(group.name, entity)], t)
     except DataError:
-        as_of = lookup.read([(group.name, None)], t).as_of[SOURCE.name]
+        as_of = lookup.read([(group.name, (None,))], t).as_of[SOURCE.name]
         return Served(group, entity, t, as_of, None)
     return Served(group, entity, t, snapshot.as_of[SOURCE.name], list(snapshot.values[0]))
 
@@ -92,7 +96,10 @@ def joined(fresh: pa.Table, served: list[Served], order: Any, orders: list[int])
     answers: list[Values] = [[] for _ in served]
     for group in GROUPS:
         mine = [index for index, answer in enumerate(served) if answer.group is group]
-        entities = pa.chunked_array([[served[index].entity for index in mine]], TYPES[group.by])
+        entities = [
+            pa.chunked_array([[served[index].entity[part] for index in mine]], TYPES[column])
+            for part, column in enumerate(group.by)
+        ]
         t = np.array([served[index].t for index in mine], np.int64)
         asked = pit.Asked(entities, t, np.array([orders[index] for index in mine], np.int64))
         table = pit.join(group, SOURCE, fresh, order, asked)

@@ -23,7 +23,7 @@ KINDS = ("count", "sum", "mean", "min", "max")
 
 def program_of(*aggregates: tuple[str, str | None, int, int], lateness: int = 0, digits: int = 2) -> Program:
     made = tuple(AggregateDef(f"a{i}", *aggregate) for i, aggregate in enumerate(aggregates))
-    return compile_group(FeatureGroupDef("g", "s", "k", made, {"x": digits, "y": digits}, lateness))
+    return compile_group(FeatureGroupDef("g", "s", ("k",), made, {"x": digits, "y": digits}, lateness))
 
 
 _aggregate = st.builds(

@@ -120,10 +120,11 @@ def test_a_group_that_is_still_to_be_built_waits_for_its_history(history: Histor
     with store.read() as view:
         assert position(view, group_position(GROUPS[1])) is None
     with pytest.raises(Transient, match="still being built"):
-        OnlineFeatures(store, {"by_desk": GROUPS[1]}).read([("by_desk", 7)], ORIGIN)
+        OnlineFeatures(store, {"by_desk": GROUPS[1]}).read([("by_desk", (7,))], ORIGIN)
     with store.write() as writer:
         folding = SourceFold(SOURCE, GROUPS)
-        folding.build(writer, GROUPS[1], folding.first_copies(writer, decode_all(history)))
+        for unbuilt in folding.missing(writer):
+            folding.build(writer, unbuilt, folding.first_copies(writer, decode_all(history)))
     assert contents(store) == contents(play(history, cuts).store)
 
 
@@ -174,7 +175,7 @@ def _row(offset: int, x: float) -> Happened:
 
 def test_a_sum_beyond_62_bits_is_an_error_in_the_training_set_too() -> None:
     fresh = decode([log_batch([_row(offset, 9e8 * 10**3) for offset in range(8)])], SCHEMA)
-    asked = pit.Asked(pa.chunked_array([["UA"]]), np.array([ORIGIN]), np.array([8]))
+    asked = pit.Asked([pa.chunked_array([["UA"]])], np.array([ORIGIN]), np.array([8]))
     with pytest.raises(DataError, match="62 bits"):
         pit.join(GROUPS[0], SOURCE, fresh, pit.by_offset(fresh), asked)
     assert not np.isnan(pit.join(GROUPS[0], SOURCE, fresh, pit.by_offset(fresh), asked._replace(order=np.array([3])))[0, 0])
@@ -192,23 +193,23 @@ def test_one_value_that_no_sum_can_hold_is_named() -> None:
 def test_extremes_take_values_that_no_sum_could_hold() -> None:
     extremes = group("extremes", "who", 0, ("max", "x", MINUTE, MINUTE), ("count", "who", MINUTE, MINUTE))
     events = decode([log_batch([_row(0, 1e300)])], SCHEMA)
-    asked = pit.Asked(pa.chunked_array([["UA"]]), np.array([ORIGIN]), np.array([1]))
+    asked = pit.Asked([pa.chunked_array([["UA"]])], np.array([ORIGIN]), np.array([1]))
     assert pit.join(extremes, SOURCE, events, pit.by_offset(events), asked).tolist() == [[1e300, 1.0]]
 
 
 def test_no_events_are_null_features_and_counts_of_zero() -> None:
     events = event_schema(SCHEMA).empty_table()
-    asked = pit.Asked(pa.chunked_array([["UA", None]], pa.string()), np.array([ORIGIN] * 2), np.array([9, 9]))
+    asked = pit.Asked([pa.chunked_array([["UA", None]], pa.string())], np.array([ORIGIN] * 2), np.array([9, 9]))
     table = pit.join(GROUPS[0], SOURCE, events, pit.by_offset(events), asked)
     nothing = [None, None, None, None, 0.0, None, 0.0]
     assert [[None if v != v else v for v in row] for row in table.tolist()] == [nothing, nothing]
-    snapshot = OnlineFeatures(MemoryOnline(), {"by_who": GROUPS[0]}).read([("by_who", "UA"), ("by_who", None)], ORIGIN)
+    snapshot = OnlineFeatures(MemoryOnline(), {"by_who": GROUPS[0]}).read([("by_who", ("UA",)), ("by_who", (None,))], ORIGIN)
     assert [list(values) for values in snapshot.values] == [nothing, nothing]
     assert snapshot.as_of == {"landings": 0}
     store = MemoryOnline()
     with store.write() as writer:
         assert SourceFold(SOURCE, GROUPS).fold(writer, events, 0, 5).late == 0
-    none = pit.Asked(pa.chunked_array([], pa.string()), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    none = pit.Asked([pa.chunked_array([], pa.string())], np.zeros(0, np.int64), np.zeros(0, np.int64))
     assert pit.join(GROUPS[0], SOURCE, events, pit.by_offset(events), none).shape == (0, 7)
 
 

@@ -33,7 +33,7 @@ def test_sources(flights):
 
 def test_groups(flights):
     group = compile_project(flights()).groups["carrier_recent"]
-    assert (group.source, group.by, group.lateness_ms, group.scales) == ("arrivals", "carrier", DAY, {"arr_delay_min": 6})
+    assert (group.source, group.by, group.lateness_ms, group.scales) == ("arrivals", ("carrier",), DAY, {"arr_delay_min": 6})
     assert [(a.name, a.kind, a.column, a.window_ms, a.hop_ms) for a in group.aggregates] == [
         ("delay_1h", "mean", "arr_delay_min", HOUR, 5 * MINUTE),
         ("delay_6h", "mean", "arr_delay_min", 6 * HOUR, 5 * MINUTE),
@@ -62,7 +62,7 @@ def test_inputs(flights):
     assert model.inputs[0].expression == col("carrier").expression
     assert model.inputs[4].expression == part("hour", "scheduled").expression
     last = model.inputs[-1]
-    assert (last.expression, last.group, last.aggregate, last.entity) == (None, "dest_recent", "worst_3h", "dest")
+    assert (last.expression, last.group, last.aggregate, last.entity) == (None, "dest_recent", "worst_3h", ("dest",))
 
 
 def test_model(flights):

@@ -31,13 +31,14 @@ few = st.floats(0, 1)
 fields = st.builds(Field, names, st.sampled_from(Type), st.booleans(), st.integers(0, 9))
 schemas = st.builds(Schema, st.lists(fields, max_size=3, unique_by=lambda f: f.name).map(tuple), names, names)
 maybe = st.none() | names
+columns = st.lists(names, min_size=1, max_size=2, unique=True).map(tuple)
 sources = st.builds(SourceDef, names, schemas, maybe, maybe, millis, names, st.dictionaries(names, few, max_size=2))
 aggregates = st.builds(AggregateDef, names, st.sampled_from(["sum", "count"]), maybe, millis, millis)
 groups = st.builds(
     FeatureGroupDef,
     names,
     names,
-    names,
+    columns,
     st.lists(aggregates, max_size=3, unique_by=lambda a: a.name).map(tuple),
     st.dictionaries(names, st.integers(0, 9), max_size=2),
     millis,
@@ -45,7 +46,7 @@ groups = st.builds(
 )
 expressions = names.map(lambda name: col(name).expression) | st.builds(lambda n, v: (col(n) > v).expression, names, millis)
 inputs = st.builds(InputDef, names, st.sampled_from(Type), expression=expressions) | st.builds(
-    InputDef, names, st.sampled_from(Type), group=names, aggregate=names, entity=names
+    InputDef, names, st.sampled_from(Type), group=names, aggregate=names, entity=columns
 )
 gates = st.lists(st.builds(GateDef, names, maybe, maybe, few, st.none() | few), max_size=2).map(tuple)
 stages = st.lists(st.builds(StageDef, st.sampled_from(["shadow", "canary"]), few, millis, millis), max_size=2).map(tuple)

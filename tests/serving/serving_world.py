@@ -74,13 +74,13 @@ LANDINGS = SourceDef(
     stream="landings",
 )
 GROUP = FeatureGroupDef(
-    "recent", "landings", "carrier", (AggregateDef("landings_1h", "count", None, HOUR, HOUR // 4),), {}, 24 * HOUR
+    "recent", "landings", ("carrier",), (AggregateDef("landings_1h", "count", None, HOUR, HOUR // 4),), {}, 24 * HOUR
 )
 INPUTS = (
     InputDef("carrier", Type.STRING, col("carrier").expression),
     InputDef("distance", Type.FLOAT, col("distance").expression),
     InputDef("scheduled_hour", Type.INT, part("hour", "scheduled").expression),
-    InputDef("recent_landings_1h", Type.FLOAT, group="recent", aggregate="landings_1h", entity="carrier"),
+    InputDef("recent_landings_1h", Type.FLOAT, group="recent", aggregate="landings_1h", entity=("carrier",)),
 )
 LABEL = LabelDef("landings", "flight_id", Expression("lit", value=True), HOUR)
 

@@ -64,6 +64,8 @@ def test_a_range_is_whole_when_both_bounds_are():
         (lambda: sky.mean("x", over=["1h", "tomorrow"]), "'tomorrow' is not a duration"),
         (lambda: sky.max("x", over=["1h"], hop="0s"), "is empty"),
         (lambda: sky.Features(sky.Source(Visit), by="id"), "aggregate nothing"),
+        (lambda: sky.Features(sky.Source(Visit), by=(), n=sky.count(over=["1h"])), "names no entity"),
+        (lambda: sky.Features(sky.Source(Visit), by=("id", "id"), n=sky.count(over=["1h"])), "names no entity"),
         (lambda: sky.Features(sky.Source(Visit), by="id", n="count"), "is no aggregate"),
         (lambda: sky.Features(sky.Source(Visit), by="id", lateness="x", n=sky.count(over=["1h"])), "'x' is not a duration"),
         (lambda: sky.Label(sky.Source(Visit), on="id", value=sky.col("bought"), within="?"), "is not a duration"),

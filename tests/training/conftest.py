@@ -35,7 +35,7 @@ def make_model(**changes) -> ModelDef:
         InputDef("carrier", Type.STRING, expression=col("carrier").expression),
         InputDef("miles", Type.FLOAT, expression=col("miles").expression),
         InputDef("weekend", Type.BOOL, expression=col("weekend").expression),
-        InputDef("recent_delay", Type.FLOAT, group="recent", aggregate="delay", entity="carrier"),
+        InputDef("recent_delay", Type.FLOAT, group="recent", aggregate="delay", entity=("carrier",)),
     )
     whole = {
         "name": "late",

@@ -79,14 +79,14 @@ def inputs_of(model: ModelDef, project: ProjectDef, requests: Requests, lake: La
         "key": requests.rows.column(schema.key),
         "t": pa.chunked_array([pa.array(requests.t).cast(_MOMENT)]),
     }
-    groups = {(i.group, i.entity) for i in model.inputs if i.group is not None}
-    windowed = {pair: _windowed(*pair, project, requests, lake, online) for pair in groups}  # type: ignore[misc]
+    groups = {(i.group, i.entity or ()) for i in model.inputs if i.group is not None}
+    windowed = {pair: _windowed(*pair, project, requests, lake, online) for pair in groups}
     for wanted in model.inputs:
         if wanted.expression is not None:
             value = evaluate_columns(wanted.expression, requests.rows)
             columns[wanted.name] = value.cast(ARROW_TYPES[wanted.type])
         else:
-            columns[wanted.name] = _feature(wanted, project, windowed[str(wanted.group), str(wanted.entity)])
+            columns[wanted.name] = _feature(wanted, project, windowed[str(wanted.group), wanted.entity or ()])
     for gate in model.loop.gates:
         if gate.column is not None and gate.column not in columns:
             columns[gate.column] = requests.rows.column(gate.column)  # slices may be by what is no input
@@ -100,7 +100,7 @@ def _feature(wanted: InputDef, project: ProjectDef, values: npt.NDArray[np.float
 
 
 def _windowed(
-    name: str, entity: str, project: ProjectDef, requests: Requests, lake: Lake, online: OnlineStore
+    name: str, entity: tuple[str, ...], project: ProjectDef, requests: Requests, lake: Lake, online: OnlineStore
 ) -> npt.NDArray[np.float64]:
     group = project.groups[name]
     source = project.sources[group.source]
@@ -110,7 +110,7 @@ def _windowed(
     else:
         order = by_offset(events)
         asked = np.array([seen.get(source.name, 0) for seen in requests.as_of], np.int64)
-    return join(group, source, events, order, Asked(requests.rows.column(entity), requests.t, asked))
+    return join(group, source, events, order, Asked([requests.rows.column(column) for column in entity], requests.t, asked))
 
 
 def read_events(lake: Lake, source: SourceDef) -> pa.Table:

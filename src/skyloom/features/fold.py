@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from skyloom.features.columns import EventColumns, effective_times, event_columns
+from skyloom.features.entities import entity_codes
 from skyloom.features.kernel import fold_blob
 from skyloom.features.program import Int64s, Program, compile_group
 from skyloom.features.spaces import (
@@ -104,8 +105,8 @@ def fold_group(writer: OnlineWriter, group: FeatureGroupDef, program: Program, s
     ts = effective_times(events.column(source.schema.time), events.column("_appended"))
     columns = event_columns(events, ts, program)
     late, space = np.zeros(1, np.int64), tiles_space(group)
-    for entity, order in _by_entity(events.column(group.by)):
-        key = entity_key(entity)
+    for entity, order in _by_entity([events.column(name) for name in group.by]):
+        key = entity_key(*entity)
         stored = writer.get(space, key)
         blob = _NOTHING if stored is None else np.frombuffer(stored, np.int64)
         mine = columns.take(order)
@@ -117,9 +118,10 @@ def fold_group(writer: OnlineWriter, group: FeatureGroupDef, program: Program, s
     return int(late[0])
 
 
-def _overflow(group: FeatureGroupDef, entity: object, events: EventColumns) -> DataError:
+def _overflow(group: FeatureGroupDef, entity: tuple[object, ...], events: EventColumns) -> DataError:
+    named = ", ".join(f"{column} = {value!r}" for column, value in zip(group.by, entity, strict=True))
     return DataError(
-        f"{group.name}: a sum for {group.by} = {entity!r} grew beyond 62 bits",
+        f"{group.name}: a sum for {named} grew beyond 62 bits",
         tried=f"{len(events.ts)} events",
         fix="declare the summed column with a smaller precision",
     )
@@ -129,11 +131,12 @@ def _keys(events: pa.Table, source: SourceDef) -> list[bytes]:
     return [entity_key(key) for key in events.column(source.schema.key).to_pylist()]
 
 
-def _by_entity(column: pa.ChunkedArray) -> Iterator[tuple[object, Int64s]]:
-    """Each entity (nulls left out) with the indices of its events, in order."""
-    encoded = column.combine_chunks().dictionary_encode()
-    codes = encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+def _by_entity(columns: Sequence[pa.ChunkedArray]) -> Iterator[tuple[tuple[object, ...], Int64s]]:
+    """Each entity (those with a null left out) with the indices of its events, in order."""
+    codes = entity_codes(columns)
     order = np.argsort(codes, kind="stable")
-    edges = np.searchsorted(codes[order], np.arange(len(encoded.dictionary) + 1))
-    for code, entity in enumerate(encoded.dictionary.to_pylist()):
-        yield entity, order[edges[code] : edges[code + 1]]
+    order = order[np.searchsorted(codes[order], 0) :]
+    edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
+    firsts = [column.take(pa.array(order[edges[:-1]])).to_pylist() for column in columns]
+    for entity, begin, stop in zip(zip(*firsts, strict=True), edges[:-1], edges[1:], strict=True):
+        yield entity, order[begin:stop]

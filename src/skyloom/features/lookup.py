@@ -16,6 +16,10 @@ from skyloom.ports.online import OnlineReader, OnlineStore
 _NOTHING = np.frombuffer(b"", np.int64)  # not to be written to, as all that is stored: one compiled form for both
 
 
+Entity = tuple[str | int | None, ...]
+"""The values of the columns that name an entity."""
+
+
 class Snapshot(NamedTuple):
     """Features as they were served: ``values`` of each wanted group in the order of its aggregates (``None`` is null), and
     for each source the offset before which its events were visible."""
@@ -44,8 +48,9 @@ class OnlineFeatures:
             for name, group in groups.items()
         }
 
-    def read(self, wanted: Sequence[tuple[str, str | int | None]], t_ms: int) -> Snapshot:
-        """The features of (group, entity) pairs at ``t_ms``. An entity that is null or was never seen has null features,
+    def read(self, wanted: Sequence[tuple[str, Entity]], t_ms: int) -> Snapshot:
+        """The features of (group, entity) pairs at ``t_ms``; an entity is the values of the group's ``by``, in order.
+        An entity with a null among them, or that was never seen, has null features
         and counts of 0. Raises `DataError` when ``t_ms`` is older than what the store holds, and `Transient` when a group
         is not built yet.
         """
@@ -60,12 +65,10 @@ class OnlineFeatures:
                 values.append(self._values(view, group, entity, t_ms, as_of[source]))
         return Snapshot(values, as_of)
 
-    def _values(
-        self, view: OnlineReader, group: _Group, entity: str | int | None, t_ms: int, as_of: int
-    ) -> tuple[float | None, ...]:
+    def _values(self, view: OnlineReader, group: _Group, entity: Entity, t_ms: int, as_of: int) -> tuple[float | None, ...]:
         if as_of and position(view, group.position) is None:
             raise Transient(f"the features of {group.definition.name} are still being built", fix="ask again in a moment")
-        stored = None if entity is None else view.get(group.space, entity_key(entity))
+        stored = None if None in entity else view.get(group.space, entity_key(*entity))
         blob = _NOTHING if stored is None else np.frombuffer(stored, np.int64)
         out = np.empty(group.program.outputs)
         status = read_blob(group.program.tables, blob, t_ms, out)

@@ -1,11 +1,13 @@
 """The point-in-time join: features of many requests at once, each as it was visible at its own moment."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from skyloom.features.columns import EventColumns, effective_times, event_columns
+from skyloom.features.entities import NOBODY, entity_codes
 from skyloom.features.kernel import FULL, OVERFLOW, sweep
 from skyloom.features.program import Float64s, Int64s, Program, compile_group
 from skyloom.kernel.errors import DataError
@@ -13,10 +15,10 @@ from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 
 
 class Asked(NamedTuple):
-    """Requests by one entity column: ``entity`` [m] (nulls have no features), ``t`` [m] ms, ``order`` [m]: an event is
-    visible when its order is below (offsets for `by_offset`, moments in ms for `by_time`)."""
+    """Requests by one entity: ``entity`` its columns [m] (a null in one has no features), ``t`` [m] ms, ``order`` [m]: an
+    event is visible when its order is below (offsets for `by_offset`, moments in ms for `by_time`)."""
 
-    entity: pa.ChunkedArray
+    entity: Sequence[pa.ChunkedArray]
     t: Int64s
     order: Int64s
 
@@ -61,7 +63,7 @@ def join(group: FeatureGroupDef, source: SourceDef, events: pa.Table, order: Int
     ``events`` are first copies, in order of offset. Raises `DataError` when a sum overflows.
     """
     program = compile_group(group)
-    entities, requests = _codes(events.column(group.by), asked.entity)
+    entities, requests = _codes([events.column(name) for name in group.by], asked.entity)
     keep = np.flatnonzero(entities >= 0)
     by_entity = keep[np.lexsort((order[keep], entities[keep]))]
     ts = effective_times(events.column(source.schema.time), events.column("_appended"))
@@ -73,13 +75,16 @@ def join(group: FeatureGroupDef, source: SourceDef, events: pa.Table, order: Int
     return result
 
 
-def _codes(events: pa.ChunkedArray, requests: pa.ChunkedArray) -> tuple[Int64s, Int64s]:
-    """Entities as numbers, equal where equal; an event's null is -1, a request's null an entity that has no event."""
-    column = pa.chunked_array([*events.chunks, *requests.cast(events.type).chunks], events.type)
-    codes = column.combine_chunks().dictionary_encode().indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    ours, theirs = codes[: len(events)], codes[len(events) :].copy()
-    theirs[theirs < 0] = np.int64(2**62)
+def _codes(events: Sequence[pa.ChunkedArray], requests: Sequence[pa.ChunkedArray]) -> tuple[Int64s, Int64s]:
+    """Entities as numbers, equal where equal; a request's null is an entity that has no event."""
+    codes = entity_codes([_one_after_the_other(*pair) for pair in zip(events, requests, strict=True)])
+    ours, theirs = codes[: len(events[0])], codes[len(events[0]) :].copy()
+    theirs[theirs == NOBODY] = np.int64(2**62)
     return ours, theirs
+
+
+def _one_after_the_other(events: pa.ChunkedArray, requests: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([*events.chunks, *requests.cast(events.type).chunks], events.type)
 
 
 def _sweep(program: Program, columns: EventColumns, entity: Int64s, order: Int64s, asked: SortedRequests) -> Float64s:

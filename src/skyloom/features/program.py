@@ -61,7 +61,7 @@ def compile_group(group: FeatureGroupDef) -> Program:
 
     >>> from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
     >>> mean = AggregateDef("delay_1h", "mean", "delay", 3_600_000, 300_000)
-    >>> compile_group(FeatureGroupDef("g", "arrivals", "carrier", (mean,), {"delay": 2}, 0)).scales.tolist()
+    >>> compile_group(FeatureGroupDef("g", "arrivals", ("carrier",), (mean,), {"delay": 2}, 0)).scales.tolist()
     [100.0]
     """
     columns = tuple(dict.fromkeys(a.column for a in group.aggregates if a.column is not None))

@@ -13,7 +13,7 @@ from skyloom.kernel.units import HOUR
 def warm() -> None:
     """Compile (or load from the cache) every function of the kernel for the types it is called with."""
     aggregates = (AggregateDef("a", "max", "x", HOUR, HOUR), AggregateDef("b", "mean", "x", HOUR, HOUR))
-    program = compile_group(FeatureGroupDef("g", "s", "k", aggregates, {"x": 0}, 0))
+    program = compile_group(FeatureGroupDef("g", "s", ("k",), aggregates, {"x": 0}, 0))
     one = np.ones(1, np.int64)
     events = EventColumns(one, np.ones((1, 1)), np.ones((1, 1), np.int64), np.ones((1, 1), np.bool_))
     nothing = np.frombuffer(b"", np.int64)  # not to be written to, as all that comes from a store

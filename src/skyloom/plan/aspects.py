@@ -37,7 +37,7 @@ def group_aspects(group: FeatureGroupDef) -> dict[str, str]:
     """The parts of a group of features."""
     return {
         "source": group.source,
-        "by": group.by,
+        "by": ", ".join(group.by),
         "lateness": format_duration(group.lateness_ms),
         **{f"feature {aggregate.name}": _aggregate(aggregate) for aggregate in group.aggregates},
         **{f"precision of {column}": plural(scale, "digit") for column, scale in group.scales.items()},
@@ -89,7 +89,7 @@ def _aggregate(aggregate: AggregateDef) -> str:
 def _input(column: InputDef) -> str:
     if column.expression is not None:
         return f"{expression_text(column.expression)}, {column.type}"
-    return f"{column.aggregate} of {column.group} by {column.entity}"
+    return f"{column.aggregate} of {column.group} by {', '.join(column.entity or ())}"
 
 
 def _loop(loop: LoopDef) -> dict[str, str]:

@@ -16,6 +16,7 @@ from skyloom.package import LoadedPackage
 from skyloom.ports import OnlineStore
 
 Features = list[tuple[float | None, ...]]
+Wanted = tuple[str, tuple[int, ...]]
 Getter = Callable[[tuple[Value, ...], Mapping[str, Value], Features], Value]
 
 
@@ -29,7 +30,7 @@ class LoadedArm(NamedTuple):
 class LoadedRoute(NamedTuple):
     """How one model is served.
 
-    ``arms`` take traffic by ``shares``, the canary first. ``wanted`` are the (group, position of the entity's column in
+    ``arms`` take traffic by ``shares``, the canary first. ``wanted`` are the (group, positions of the entity's columns in
     the request) pairs that one read of the online store fetches; ``getters`` make the model's inputs, in order.
     """
 
@@ -40,7 +41,7 @@ class LoadedRoute(NamedTuple):
     arms: tuple[LoadedArm, ...]
     shares: tuple[int, ...]
     shadows: tuple[LoadedArm, ...]
-    wanted: tuple[tuple[str, int], ...]
+    wanted: tuple[Wanted, ...]
     getters: tuple[Getter, ...]
     key: int
     time: int
@@ -80,9 +81,7 @@ def _route(route: Route, release: Release, package: Callable[[str], LoadedPackag
         raise PackageError(f"the arms of {route.model.name} share {sum(shares)} of {BUCKETS} parts of the traffic")
     schema = release.sources[route.model.requests].schema
     wanted = tuple(
-        dict.fromkeys(
-            (each.group, schema.names.index(str(each.entity))) for each in route.model.inputs if each.group is not None
-        )
+        dict.fromkeys((each.group, _positions(each, schema.names)) for each in route.model.inputs if each.group is not None)
     )
     return LoadedRoute(
         model=route.model,
@@ -113,10 +112,10 @@ def _require_fit(loaded: LoadedArm, model: ModelDef, groups: Mapping[str, Featur
 
 
 def _getter(
-    each: InputDef, names: tuple[str, ...], wanted: tuple[tuple[str, int], ...], groups: Mapping[str, FeatureGroupDef]
+    each: InputDef, names: tuple[str, ...], wanted: tuple[Wanted, ...], groups: Mapping[str, FeatureGroupDef]
 ) -> Getter:
     if each.group is not None:
-        pair = wanted.index((each.group, names.index(str(each.entity))))
+        pair = wanted.index((each.group, _positions(each, names)))
         aggregate = [a.name for a in groups[each.group].aggregates].index(str(each.aggregate))
         return lambda values, row, features: features[pair][aggregate]
     expression: Any = each.expression
@@ -124,6 +123,10 @@ def _getter(
         position = names.index(expression.value)
         return lambda values, row, features: values[position]
     return _evaluated(expression)
+
+
+def _positions(each: InputDef, names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(names.index(column) for column in each.entity or ())
 
 
 def _evaluated(expression: Expression) -> Getter:

@@ -109,7 +109,7 @@ class Obedience:
         for route in loaded.routes.values():
             if route.wanted:
                 with contextlib.suppress(SkyloomError):
-                    loaded.features.read([(group, None) for group, _ in route.wanted], self._clock.now_ms())
+                    loaded.features.read([(group, (None,)) for group, _ in route.wanted], self._clock.now_ms())
 
     def _forget(self, loaded: LoadedRelease) -> None:
         named = {arm.package for route in loaded.release.routes.values() for arm in route.arms}

@@ -67,8 +67,9 @@ class Predictor:
     def _finish(self, route: LoadedRoute, done: Sequence[tuple[LoadedArm, Receipt]]) -> list[Prediction]:
         receipts = [receipt for _, receipt in done]
         self._logbook.add(receipts)
-        if route.shadows and receipts:
-            self._shadow.offer(route.shadows, receipts)
+        copied = [receipt for receipt in receipts if receipt.arm == "champion"] if route.shadows else []
+        if copied:
+            self._shadow.offer(route.shadows, copied)
         broken = next((each for each in receipts if each.error is not None), None)
         if broken is not None:
             raise Problem(500, f"{broken.model} v{broken.version} could not answer ({broken.error}); receipt {broken.id}")
@@ -116,7 +117,7 @@ def _ask(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> 
 def _features(
     release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...], at_ms: int
 ) -> tuple[list[tuple[float | None, ...]], dict[str, int]]:
-    wanted: list[tuple[str, Any]] = [(group, row[column]) for group, column in route.wanted]
+    wanted: list[tuple[str, Any]] = [(group, tuple([row[column] for column in columns])) for group, columns in route.wanted]
     try:
         return release.features.read(wanted, at_ms)
     except DataError as error:

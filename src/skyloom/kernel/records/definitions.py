@@ -34,14 +34,14 @@ class AggregateDef(msgspec.Struct, frozen=True):
 
 
 class FeatureGroupDef(msgspec.Struct, frozen=True):
-    """The windowed aggregates of one source by one entity column.
+    """The windowed aggregates of one source by one entity: a column, or several that name it together.
 
     ``scales`` maps each aggregated column to the decimal digits that its sums keep.
     """
 
     name: str
     source: str
-    by: str
+    by: tuple[str, ...]
     aggregates: tuple[AggregateDef, ...]
     scales: dict[str, int]
     lateness_ms: int
@@ -52,7 +52,8 @@ class InputDef(msgspec.Struct, frozen=True):
     """One column of X, in order.
 
     Exactly one of ``expression`` (a value of the request) and ``group`` (the windowed feature ``name`` without
-    its ``group.`` prefix is in that group) is set. ``entity`` is the request column that holds the entity's key.
+    its ``group.`` prefix is in that group) is set. ``entity`` are the request columns that hold the
+    entity's key, in the order of the group's ``by``.
     """
 
     name: str
@@ -60,7 +61,7 @@ class InputDef(msgspec.Struct, frozen=True):
     expression: Expression | None = None
     group: str | None = None
     aggregate: str | None = None
-    entity: str | None = None
+    entity: tuple[str, ...] | None = None
 
 
 class LabelDef(msgspec.Struct, frozen=True):

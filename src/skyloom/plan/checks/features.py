@@ -16,19 +16,21 @@ def columns_exist(project: Project) -> Iterator[Problem]:
     """Entities and aggregated columns are columns of the source."""
     for name, group in project.groups.items():
         schema = schema_of(group.source.event)
-        if group.by not in schema:
-            yield unknown_column(name, group.by, schema)
+        for column in group.by:
+            if column not in schema:
+                yield unknown_column(name, column, schema)
         for where, _, aggregate in _aggregates(name, group):
             if aggregate.column is not None and aggregate.column not in schema:
                 yield unknown_column(where, aggregate.column, schema)
 
 
 def entities_are_names(project: Project) -> Iterator[Problem]:
-    """The entity column is a text or a whole number."""
+    """The entity's columns are texts or whole numbers."""
     for name, group in project.groups.items():
         schema = schema_of(group.source.event)
-        if group.by in schema and schema[group.by].type not in NAMES:
-            yield Problem(name, f"by={group.by!r} is a {schema[group.by].type}", "take a column of str or int")
+        for column in group.by:
+            if column in schema and schema[column].type not in NAMES:
+                yield Problem(name, f"by={column!r} is a {schema[column].type}", "take a column of str or int")
 
 
 def aggregates_of_numbers(project: Project) -> Iterator[Problem]:

@@ -77,21 +77,18 @@ def columns_can_be_learned(project: Project) -> Iterator[Problem]:
 
 
 def entities_are_in_requests(project: Project) -> Iterator[Problem]:
-    """The entity of windowed features is a column of the request, of the same name and type."""
+    """The entity of windowed features is in the request: columns of the same names and types."""
     for name, model in project.models.items():
         schema = schema_of(model.requests.event)
         for group in model.groups:
             where, there = f"{name}, {group_name(group, project)}", schema_of(group.source.event)
-            if group.by not in there:
-                continue  # the features' own check says so
-            if group.by not in schema:
-                what = f"its requests have no column {group.by!r} to look the features up by"
-                yield Problem(where, what, did_you_mean(group.by, list(schema.names)))
-            elif there[group.by].type is not schema[group.by].type:
-                what = (
-                    f"{group.by!r} is a {schema[group.by].type} in the requests and a {there[group.by].type} in the events"
-                )
-                yield Problem(where, what, "give both columns one type")
+            for column in (known for known in group.by if known in there):  # of others the features' own check says so
+                if column not in schema:
+                    what = f"its requests have no column {column!r} to look the features up by"
+                    yield Problem(where, what, did_you_mean(column, list(schema.names)))
+                elif there[column].type is not schema[column].type:
+                    what = f"{column!r} is a {schema[column].type} in the requests and a {there[column].type} in the events"
+                    yield Problem(where, what, "give both columns one type")
 
 
 def names_once(project: Project) -> Iterator[Problem]:
