@@ -8,6 +8,7 @@
 >>> departures = sky.Source(Departure, table="data/departures.parquet", stream="departures")
 """
 
+from skyloom import testing
 from skyloom.kernel.expr import col
 from skyloom.notebook import dataset, predict, train
 from skyloom.spec.aggregate import count, max, mean, min, sum
@@ -62,6 +63,7 @@ __all__ = [
     "predict",
     "shadow",
     "sum",
+    "testing",
     "time",
     "train",
     "usd",

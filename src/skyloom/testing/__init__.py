@@ -1,1 +1,5 @@
-"""What authors of adapters test with: conformance suites and real faults."""
+"""What is tested with: features by their users (`given`), adapters by their authors (conformance suites, real faults)."""
+
+from skyloom.testing.given import given
+
+__all__ = ["given"]
