@@ -112,7 +112,7 @@ def test_a_rollout_asks_for_its_route_in_every_state():
 
     assert arms(shadow) == [(1, "p1", 10_000, "champion"), (2, "p2", 0, "shadow")]
     canary = msgspec.structs.replace(shadow, state="canary", stage=1)
-    assert arms(canary) == [(2, "p2", 250, "canary"), (1, "p1", 9_750, "champion")]
+    assert arms(canary) == [(2, "p2", 250, "canary"), (1, "p1", 9_750, "champion"), (2, "p2", 0, "shadow")]
     assert arms(msgspec.structs.replace(canary, state="held")) == arms(canary)
     assert arms(finish(canary, "promoted", "")) == [(2, "p2", 10_000, "champion")]
     assert arms(finish(canary, "rolled_back", "")) == [(1, "p1", 10_000, "champion")]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from skyloom.delivery.canary import Limits
 from skyloom.delivery.evidence import RolloutMemory, recall
-from skyloom.delivery.rollout import DAY_MS, Plan, begin, finish, share_of, step
+from skyloom.delivery.rollout import DAY_MS, Plan, begin, finish, share_of, step, unproved
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.records.definitions import StageDef
 from skyloom.kernel.records.prediction import Outcome
@@ -38,7 +38,7 @@ class World:
         self.rates, self.units, self.salt = {1: stable, 2: challenger}, units, salt
         self.now, self.number, self.shares = 1_000, 0, {"none": 0}
         self.shadow, self.share, self.labels = False, 0, []
-        self.misroute = 0.0
+        self.misroute, self.copies = 0.0, True
 
     def obey(self, decision, plan=PLAN):
         """Release what the rollout asks for now."""
@@ -52,18 +52,19 @@ class World:
             self.number, self.now = self.number + 1, self.now + SECOND
             unit = f"u{self.number if self.units is None else self.rng.integers(self.units)}"
             canary = bucket_of(self.salt, unit) < self.share or self.rng.random() < self.misroute
-            found.append(self._answer(unit, 2 if canary else 1, "canary" if canary else "champion"))
-            if self.shadow:
-                found.append(self._answer(unit, 2, "shadow"))
+            row = float(self.rng.random() < 0.4), self.rng.random()
+            found.append(self._answer(unit, 2 if canary else 1, "canary" if canary else "champion", *row))
+            if (self.shadow or self.share) and not canary and self.copies:
+                found.append(self._answer(unit, 2, "shadow", *row))
             if len(self.labels) > 30:
                 found.append(self.labels.pop(0))
         return found
 
-    def _answer(self, unit, version, arm):
+    def _answer(self, unit, version, arm, label, hard):
+        """Rows are hard for every version alike: an equal one is wrong on the same rows."""
         errors, slow, wrong = self.rates[version]
         error = "boom" if self.rng.random() < errors else None
-        label = float(self.rng.random() < 0.4)
-        right = self.rng.random() >= wrong
+        right = hard >= wrong
         score = None if error else (0.9 if (label == 1.0) == right else 0.1)
         latency = 50.0 if self.rng.random() < slow else 1.0
         name = f"{arm}-{self.number}"
@@ -109,7 +110,7 @@ def test_equal_versions_of_returning_units_are_rarely_rolled_back():
 
 @pytest.mark.parametrize(
     ("challenger", "guard"),
-    [((0.3, 0.0, 0.2), "errors"), ((0.0, 0.4, 0.2), "latency"), ((0.0, 0.0, 0.6), "wrong_label")],
+    [((0.3, 0.0, 0.2), "errors"), ((0.0, 0.4, 0.2), "latency"), ((0.0, 0.0, 0.6), "label_loss")],
 )
 def test_a_worse_version_is_rolled_back_by_the_guard_it_fails(challenger, guard):
     plan = Plan(STAGES[1:], PLAN.limits)
@@ -118,6 +119,28 @@ def test_a_worse_version_is_rolled_back_by_the_guard_it_fails(challenger, guard)
         assert rollout.state == "rolled_back"
         assert rollout.reason.startswith(guard)
         assert share_of(rollout, plan) == 0
+
+
+def test_wrong_answers_that_were_given_roll_back_even_if_no_copy_was_made():
+    world, plan = World(0, challenger=(0.0, 0.0, 0.6)), Plan(STAGES[1:], PLAN.limits)
+    world.copies = False
+    rollout, _ = run(world, plan)
+    assert (rollout.state, rollout.pairs.count) == ("rolled_back", 0)
+    assert rollout.reason.startswith("wrong_label")
+
+
+def test_without_pairs_nothing_is_promoted():
+    world, plan = World(0), Plan(STAGES[1:], PLAN.limits)
+    world.copies = False
+    rollout, _ = run(world, plan)
+    assert (rollout.state, rollout.stage, unproved(rollout)) == ("canary", 2, ["label_loss"])
+
+
+def test_a_version_that_is_worse_where_both_are_often_wrong_is_not_promoted():
+    """The ratio of wrong answers is 1.2 here: paired, it shows."""
+    for seed in range(5):
+        rollout, _ = run(World(seed, stable=(0.0, 0.0, 0.3), challenger=(0.0, 0.0, 0.36)), requests=3_000)
+        assert rollout.state == "rolled_back"
 
 
 def test_a_version_that_fails_in_the_shadow_never_takes_traffic():

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skyloom.cli.new import create
+from skyloom.delivery.release import current
 from skyloom.ingest.receipts import encode_receipts, predictions_topic
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.clock import DataClock
@@ -71,13 +72,14 @@ def answer(platform: Platform) -> Answer:
         requests = pq.read_table(platform.directory / "data" / "renewals.parquet").to_pylist()[rows]
         kept = definition_of(platform, get_version(platform.metadata, MODEL, version))
         scorer = load(platform.objects, get_version(platform.metadata, MODEL, version).package).scorer
+        released = current(platform.objects, platform.verifier)
         seen = {"visits": platform.log.end(events_topic("visits"))}
         asked = [
             Receipt(
                 id=f"p_{version}_{arm}_{request['renewal_id']}",
                 model=MODEL,
                 version=version,
-                release="r",
+                release=released[0] if released else "none",
                 arm=arm,
                 unit=request["renewal_id"],
                 key=request["renewal_id"] if labels else f"nothing-{request['renewal_id']}",

@@ -51,7 +51,7 @@ def test_the_standing_tells_stages_and_guards(platform: Platform, second: Rollou
     assert stands.serves == 1
     assert [stage.state for stage in stands.stages] == ["now", "ahead", "ahead", "ahead", "ahead"]
     assert [guard.name for guard in stands.guards] == ["errors", "latency", "wrong_label"]
-    assert all((guard.harm, guard.harm_limit, guard.safe) == (1.0, 300.0, False) for guard in stands.guards)
+    assert all((guard.harm, guard.harm_limit, guard.safe) == (1.0, 400.0, False) for guard in stands.guards)
     rollback(platform, MODEL, actor="tester", reason="no")
     assert [stage.state for stage in standing(platform, MODEL).stages] == ["ended here", *["not reached"] * 4]
 

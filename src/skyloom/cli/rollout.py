@@ -8,7 +8,7 @@ from skyloom.cli.options import JsonOption, ProfileOption
 from skyloom.cli.output import Cell, Out, moment
 
 if TYPE_CHECKING:
-    from skyloom.runtime.rollouts import GuardStanding, StageStanding, Standing
+    from skyloom.runtime.rollouts import GuardStanding, PairStanding, StageStanding, Standing
 
 ModelArgument = Annotated[str, typer.Argument(help="The model's name in the project.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why: it is recorded with your name.")]
@@ -38,6 +38,8 @@ def rollout(model: ModelArgument, profile: ProfileOption = "local", json: JsonOp
             "safe",
         ]
         out.table(columns, [_guard_row(guard) for guard in stands.guards])
+        columns = ["labels", "same requests", "champion lost", "challenger lost", *columns[4:]]
+        out.table(columns, [_pair_row(stands.pairs)])
     out.document(stands)
 
 
@@ -102,3 +104,8 @@ def _stage_row(stage: "StageStanding") -> list[Cell]:
 def _guard_row(guard: "GuardStanding") -> list[Cell]:
     counted: list[Cell] = [guard.name, guard.canary_events, guard.stable_events, guard.expected]
     return [*counted, guard.harm, guard.harm_limit, guard.safety, guard.safety_limit, guard.safe]
+
+
+def _pair_row(pairs: "PairStanding") -> list[Cell]:
+    counted: list[Cell] = [pairs.name, pairs.count, pairs.champion_loss, pairs.challenger_loss]
+    return [*counted, pairs.harm, pairs.harm_limit, pairs.safety, pairs.safety_limit, pairs.safe]

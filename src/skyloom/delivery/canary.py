@@ -9,6 +9,7 @@ common risk does. Likelihood ratios of that are e-processes: their chance of eve
   so first events would flatter it. Here each unit speaks at its first *look* (bad or not); when the canary's share has
   grown since the unit was last seen as stable, it speaks once more, with the share that is left to chance.
 * Floor: a guard with hardly any events is safe too when its rate at the canary's first looks is under 0.5%.
+* Wrong labels roll back; that labels are no worse is shown by pairs (`skyloom.delivery.paired`).
 * Sample ratio: are new units the canary's as often as the release promised? Both ways.
 """
 
@@ -148,7 +149,7 @@ def harm(guard: Guard) -> float:
     >>> harm(Guard("errors"))
     0.0
     """
-    return _log_mean(guard.log_harm) if guard.log_harm else 0.0
+    return log_mean(guard.log_harm) if guard.log_harm else 0.0
 
 
 def is_harmful(guard: Guard, limit: float) -> bool:
@@ -178,7 +179,7 @@ def floor_evidence(guard: Guard) -> float:
         if part > 0 or not guard.bad_looks:
             bad_term = guard.bad_looks * math.log(part) if guard.bad_looks else 0.0
             terms.append(math.log(weight) + good * (math.log1p(-part * floor) - math.log1p(-floor)) + bad_term)
-    return _log_mean(terms) + math.log(len(terms))
+    return log_mean(terms) + math.log(len(terms))
 
 
 def safety(guard: Guard) -> float:
@@ -204,7 +205,7 @@ def shadow_harm(units: int, errors: int) -> float:
         errors * math.log(times) + (units - errors) * math.log((1 - min(FLOOR * times, 1 - 1e-12)) / (1 - FLOOR))
         for times in _SHADOW_RATES
     ]
-    return _log_mean(logs)
+    return log_mean(logs)
 
 
 def shares_broken(ratio: Guard) -> bool:
@@ -217,7 +218,8 @@ def _steps(ratios: tuple[float, ...], canary: bool, rho: float) -> tuple[float, 
     return tuple((math.log(ratio) if canary else 0.0) - math.log1p(rho * (ratio - 1)) for ratio in ratios)
 
 
-def _log_mean(logs: Sequence[float]) -> float:
+def log_mean(logs: Sequence[float]) -> float:
+    """The logarithm of the mean of numbers that are given by their logarithms."""
     top = max(logs)
     return top + math.log(math.fsum(math.exp(each - top) for each in logs) / len(logs))
 

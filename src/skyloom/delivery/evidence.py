@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from skyloom.delivery.canary import SHARE_RATIOS, GuardMemory, Limits, add_event, is_bad, is_broken, observe
+from skyloom.delivery.paired import PairMemory, add_pair, losses
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.records.prediction import Outcome
 from skyloom.kernel.records.release import Guard, Rollout
@@ -23,6 +24,7 @@ class RolloutMemory:
 
     def __init__(self) -> None:
         self.guards: dict[str, GuardMemory] = {}
+        self.pairs = PairMemory()
         self.stable_ms: list[float] = []
         self._seen: dict[str, set[str]] = {}
         self._canary_share: dict[str, int] = {}
@@ -61,13 +63,19 @@ def absorb(rollout: Rollout, memory: RolloutMemory, outcome: Outcome, limits: Li
     ``shares`` maps a release's id to the canary's share in it (of 10,000; 0 where this challenger is no canary).
     Raises `NotFound` for an outcome of a release that is not in it.
     """
-    if outcome.version == rollout.challenger and outcome.arm == "shadow":
-        return _absorb_shadow(rollout, memory, outcome)
-    if outcome.version not in (rollout.champion, rollout.challenger) or outcome.arm not in _DRAWN:
+    shadow = outcome.version == rollout.challenger and outcome.arm == "shadow"
+    drawn = outcome.version in (rollout.champion, rollout.challenger) and outcome.arm in _DRAWN
+    if not (shadow or drawn):
         return rollout
     if outcome.release not in shares:
         raise NotFound(f"the release {outcome.release!r} that answered {outcome.receipt} is not known")
     share = shares[outcome.release]
+    if shadow:
+        rollout = _absorb_pair(rollout, memory, outcome, limits)
+        # beside a canary the guard of errors compares; alone in the shadow there is only an absolute bound
+        return rollout if share else _absorb_shadow(rollout, memory, outcome)
+    if outcome.version == rollout.champion:
+        rollout = _absorb_pair(rollout, memory, outcome, limits)
     if outcome.kind == "served":
         rollout = _absorb_served(rollout, memory, outcome, share)
     if not 0 < share < BUCKETS:
@@ -81,6 +89,15 @@ def _absorb_shadow(rollout: Rollout, memory: RolloutMemory, outcome: Outcome) ->
     units = rollout.shadow_units + memory.is_new("shadow", outcome.unit)
     errors = rollout.shadow_errors + (is_broken(outcome) and memory.is_new("shadow errors", outcome.unit))
     return msgspec.structs.replace(rollout, shadow_units=units, shadow_errors=errors)
+
+
+def _absorb_pair(rollout: Rollout, memory: RolloutMemory, outcome: Outcome, limits: Limits) -> Rollout:
+    if outcome.kind != "labelled":
+        return rollout
+    pair = memory.pairs.match(outcome, outcome.version == rollout.challenger)
+    if pair is None:
+        return rollout
+    return msgspec.structs.replace(rollout, pairs=add_pair(rollout.pairs, *losses(*pair, limits.task)))
 
 
 def _absorb_served(rollout: Rollout, memory: RolloutMemory, outcome: Outcome, share: int) -> Rollout:

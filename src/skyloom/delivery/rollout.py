@@ -14,6 +14,7 @@ import msgspec
 
 from skyloom.delivery.canary import (
     FALSE_ROLLBACK,
+    WRONG_LABEL,
     Limits,
     harm,
     harm_limit,
@@ -23,6 +24,7 @@ from skyloom.delivery.canary import (
     shares_broken,
 )
 from skyloom.delivery.evidence import RolloutMemory, absorb
+from skyloom.delivery.paired import LABEL_LOSS, pairs_harm, pairs_safe
 from skyloom.kernel.records.definitions import StageDef
 from skyloom.kernel.records.prediction import Outcome
 from skyloom.kernel.records.release import Guard, Rollout
@@ -155,7 +157,18 @@ def _may_leave(rollout: Rollout, plan: Plan) -> bool:
     """The last canary stage is left by the evidence of every guard; one before it by its units, its time and no harm."""
     if plan.stages[rollout.stage].kind != "canary":
         return True
-    return _has_canary(plan.stages[rollout.stage + 1 :]) or all(is_safe(guard) for guard in rollout.guards)
+    return _has_canary(plan.stages[rollout.stage + 1 :]) or not unproved(rollout)
+
+
+def unproved(rollout: Rollout) -> list[str]:
+    """The guards whose evidence does not yet let the challenger be promoted. For its labels the pairs speak."""
+    guards = [guard.name for guard in rollout.guards if guard.name != WRONG_LABEL and not is_safe(guard)]
+    return guards if pairs_safe(rollout.pairs) else [*guards, LABEL_LOSS]
+
+
+def harm_limit_of(rollout: Rollout) -> float:
+    """The logarithm at which one of a rollout's guards, or its pairs, roll it back."""
+    return harm_limit(len(rollout.guards) + 1)
 
 
 def _has_canary(stages: Sequence[StageDef]) -> bool:
@@ -165,7 +178,13 @@ def _has_canary(stages: Sequence[StageDef]) -> bool:
 def _harm(rollout: Rollout) -> str:
     if rollout.shadow_errors and shadow_harm(rollout.shadow_units, rollout.shadow_errors) >= -math.log(FALSE_ROLLBACK):
         return f"{rollout.shadow_errors:,} of {rollout.shadow_units:,} units met an error in the shadow"
-    limit = harm_limit(len(rollout.guards))
+    limit, pairs = harm_limit_of(rollout), rollout.pairs
+    if pairs_harm(pairs) >= limit:
+        return (
+            f"{LABEL_LOSS}: on the same {pairs.count:,} labelled requests it lost {pairs.challenger_loss / pairs.count:.3f} "
+            f"where the champion lost {pairs.champion_loss / pairs.count:.3f}: evidence {_times(pairs_harm(pairs))}, limit "
+            f"{_times(limit)}, after {rollout.requests:,} requests, {rollout.units_canary:,} units in the canary"
+        )
     for guard in rollout.guards:
         if is_harmful(guard, limit):
             events = guard.canary_events + guard.stable_events
@@ -188,15 +207,14 @@ def _share_reason(rollout: Rollout) -> str:
 def _promotion_reason(rollout: Rollout) -> str:
     if not rollout.requests:
         return "the loop asks for no canary"
-    names = ", ".join(guard.name for guard in rollout.guards)
+    names = ", ".join([*(guard.name for guard in rollout.guards if guard.name != WRONG_LABEL), LABEL_LOSS])
     return f"no harm, and evidence that it is not worse, in {names}, after {rollout.requests:,} requests"
 
 
 def _waiting_for(rollout: Rollout, stage: StageDef) -> str:
     if not _stage_done(rollout, stage):
         return f"the stage has not had the {stage.units or DEFAULT_UNITS} units it needs"
-    names = [guard.name for guard in rollout.guards if not is_safe(guard)]
-    return f"not enough evidence yet for {', '.join(names)}"
+    return f"not enough evidence yet for {', '.join(unproved(rollout))}"
 
 
 def _times(logarithm: float) -> str:

@@ -14,10 +14,12 @@ def champion_only(model: ModelDef, version: int, package: str, salt: str) -> Rou
 
 
 def with_canary(route: Route, version: int, package: str, share: int, salt: str) -> Route:
-    """``share`` (of 10,000) of the units to a challenger, the others to the champion; a shadow ends."""
+    """``share`` (of 10,000) of the units to a challenger, the others to the champion; what the champion answers the
+    challenger goes on to answer unseen, so that both are known on the same requests."""
     champion = champion_of(route)
-    canary = Arm(version, package, share, "canary")
-    return Route(route.model, (canary, Arm(champion.version, champion.package, BUCKETS - share, "champion")), salt)
+    canary, shadow = Arm(version, package, share, "canary"), Arm(version, package, 0, "shadow")
+    stable = Arm(champion.version, champion.package, BUCKETS - share, "champion")
+    return Route(route.model, (canary, stable, shadow), salt)
 
 
 def with_shadow(route: Route, version: int, package: str, salt: str) -> Route:

@@ -4,8 +4,9 @@ import math
 
 import msgspec
 
-from skyloom.delivery.canary import SAFE_EVIDENCE, harm, harm_limit, is_safe, safety
-from skyloom.delivery.rollout import FINISHED
+from skyloom.delivery.canary import SAFE_EVIDENCE, harm, is_safe, safety
+from skyloom.delivery.paired import LABEL_LOSS, pairs_harm, pairs_safe, pairs_safety
+from skyloom.delivery.rollout import FINISHED, harm_limit_of
 from skyloom.kernel.records.definitions import StageDef
 from skyloom.kernel.records.release import Guard, Rollout
 from skyloom.platform import Platform
@@ -44,6 +45,20 @@ class GuardStanding(msgspec.Struct, frozen=True):
     safe: bool
 
 
+class PairStanding(msgspec.Struct, frozen=True):
+    """Labels: the mean losses of both versions on the same ``count`` requests (``None``: no label yet), and the evidence."""
+
+    name: str
+    count: int
+    champion_loss: float | None
+    challenger_loss: float | None
+    harm: float
+    harm_limit: float
+    safety: float
+    safety_limit: float
+    safe: bool
+
+
 class Standing(msgspec.Struct, frozen=True):
     """A rollout, the champion that serves now, and both lists in order."""
 
@@ -51,6 +66,7 @@ class Standing(msgspec.Struct, frozen=True):
     serves: int | None
     stages: tuple[StageStanding, ...]
     guards: tuple[GuardStanding, ...]
+    pairs: PairStanding
 
 
 def standing(platform: Platform, model: str) -> Standing:
@@ -62,7 +78,8 @@ def standing(platform: Platform, model: str) -> Standing:
         rollout,
         champion.version if champion else None,
         tuple(stage_standing(rollout, number, stage) for number, stage in enumerate(stages)),
-        tuple(guard_standing(guard, len(rollout.guards)) for guard in rollout.guards),
+        tuple(guard_standing(guard, harm_limit_of(rollout)) for guard in rollout.guards),
+        pair_standing(rollout),
     )
 
 
@@ -82,10 +99,10 @@ def _state(rollout: Rollout, number: int) -> str:
     return "not reached" if ended else "ahead"
 
 
-def guard_standing(guard: Guard, guards: int) -> GuardStanding:
-    """The evidence of one of ``guards`` guards, as ratios.
+def guard_standing(guard: Guard, limit: float) -> GuardStanding:
+    """The evidence of one guard, as ratios; ``limit`` is the logarithm at which it rolls back.
 
-    >>> guard_standing(Guard("errors"), 2).harm_limit
+    >>> guard_standing(Guard("errors"), math.log(200)).harm_limit
     200.0
     """
     return GuardStanding(
@@ -94,10 +111,26 @@ def guard_standing(guard: Guard, guards: int) -> GuardStanding:
         guard.stable_events,
         guard.expected,
         _times(harm(guard)),
-        round(_times(harm_limit(guards)), 6),
+        round(_times(limit), 6),
         _times(safety(guard)),
         SAFE_EVIDENCE,
         is_safe(guard),
+    )
+
+
+def pair_standing(rollout: Rollout) -> PairStanding:
+    """The evidence of a rollout's paired labels, as ratios."""
+    pairs = rollout.pairs
+    return PairStanding(
+        LABEL_LOSS,
+        pairs.count,
+        pairs.champion_loss / pairs.count if pairs.count else None,
+        pairs.challenger_loss / pairs.count if pairs.count else None,
+        _times(pairs_harm(pairs)),
+        round(_times(harm_limit_of(rollout)), 6),
+        _times(pairs_safety(pairs)),
+        SAFE_EVIDENCE,
+        pairs_safe(pairs),
     )
 
 

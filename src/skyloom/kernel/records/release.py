@@ -70,6 +70,17 @@ class Guard(msgspec.Struct, frozen=True):
     bad_looks: int = 0
 
 
+class Pairs(msgspec.Struct, frozen=True):
+    """The evidence of paired labels: both losses summed over ``count`` units, and the logarithms of the capitals that bet
+    on harm and on safety, one for each size of a bet."""
+
+    count: int = 0
+    champion_loss: float = 0.0
+    challenger_loss: float = 0.0
+    log_harm: tuple[float, ...] = ()
+    log_safe: tuple[float, ...] = ()
+
+
 class Rollout(msgspec.Struct, frozen=True):
     """One challenger on its way.
 
@@ -103,6 +114,8 @@ class Rollout(msgspec.Struct, frozen=True):
     ratio: Guard = Guard("sample_ratio")
     """Whether the arms get the share of new units that the releases promised: canary and stable units."""
     shadow_errors: int = 0
+    pairs: Pairs = Pairs()
+    """The labels of the champion's answers and of their copies to the challenger."""
 
 
 class RetrainState(msgspec.Struct, frozen=True):

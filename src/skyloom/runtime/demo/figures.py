@@ -33,6 +33,7 @@ def tell_rollout(platform: Platform, tell: Teller, step: Step, seen: list[tuple[
     tell.figure(step, "requests judged", rollout.requests)
     tell.figure(step, "units", f"{rollout.units_canary:,} canary, {rollout.units_stable:,} stable")
     _tell_guards(tell, rollout)
+    _tell_pairs(tell, rollout)
     tell.figure(step, "decision", rollout.state.replace("_", " "), rollout.reason)
 
 
@@ -51,6 +52,17 @@ def _tell_guards(tell: Teller, rollout: Rollout) -> None:
         for guard in rollout.guards
     ]
     tell.table(["guard", "bad units", "in the canary", "if it were equal", "log evidence of harm", "shown safe"], rows)
+
+
+def _tell_pairs(tell: Teller, rollout: Rollout) -> None:
+    from skyloom.delivery.paired import LABEL_LOSS, pairs_harm, pairs_safe
+
+    pairs = rollout.pairs
+    if pairs.count:
+        means = [f"{total / pairs.count:.4f}" for total in (pairs.champion_loss, pairs.challenger_loss)]
+        row = [LABEL_LOSS, f"{pairs.count:,}", *means, f"{pairs_harm(pairs):+.2f}", _word(pairs_safe(pairs))]
+        columns = ["labels", "same requests", "champion lost", "challenger lost", "log evidence of harm", "shown safe"]
+        tell.table(columns, [row])
 
 
 def _named(state: str, stage: int) -> str:

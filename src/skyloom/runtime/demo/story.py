@@ -15,7 +15,9 @@ from skyloom.features.spaces import position, source_position
 from skyloom.ingest.receipts import predictions_topic
 from skyloom.kernel.clock import DataClock
 from skyloom.kernel.errors import Refused, SkyloomError
+from skyloom.kernel.records.release import Rollout
 from skyloom.kernel.units import DAY
+from skyloom.monitoring.outcomes import outcomes_end, read_position
 from skyloom.platform import Platform, open_platform
 from skyloom.runtime.applying import apply
 from skyloom.runtime.control import require_rollout
@@ -88,6 +90,9 @@ def tell_story(
 
 _MARK = ".skyloom-demo"
 _LOGGED_S = 5.0
+_JUDGED_S = 5.0
+_UNJUDGED = 100
+"""How many outcomes the judge may be behind while a rollout is replayed."""
 
 
 def _clear(directory: Path) -> None:
@@ -185,7 +190,8 @@ def _broken_version(stage: Stage) -> Replayed:
         rollout = require_rollout(stage.platform, MODEL)
         if rollout.state != "rolled_back":
             raise SkyloomError(f"the broken version was not rolled back: {rollout.state}", tried=rollout.reason)
-        stage.tell.figure(step, "rolled back after", rollout.requests, "requests, by the judge alone")
+        note = f"requests, by the judge alone; v3 answered {rollout.units_canary:,} of them"
+        stage.tell.figure(step, "rolled back after", rollout.requests, note)
     return replayed
 
 
@@ -195,7 +201,7 @@ def _until_judged(stage: Stage, step: Step, ends: frozenset[str]) -> Replayed:
     seen: list[tuple[str, int]] = []
 
     def ended() -> bool:
-        rollout = require_rollout(platform, MODEL)
+        rollout = _kept_pace(platform)
         if (rollout.state, rollout.stage) not in seen:
             seen.append((rollout.state, rollout.stage))
         return rollout.state in ends
@@ -204,6 +210,19 @@ def _until_judged(stage: Stage, step: Step, ends: frozenset[str]) -> Replayed:
     tell_replayed(tell, step, replayed)
     tell_rollout(platform, tell, step, seen)
     return replayed
+
+
+def _kept_pace(platform: Platform) -> Rollout:
+    """The rollout, once the judge is close behind the flights: a moment of its work would be hours for them."""
+    deadline, topic = time.monotonic() + _JUDGED_S, predictions_topic(MODEL)
+    while True:
+        rollout = require_rollout(platform, MODEL)
+        with platform.online.read() as view:
+            unjudged = outcomes_end(view, MODEL) - rollout.position
+            unjoined = platform.log.end(topic) - read_position(view, topic)
+        if unjudged + unjoined <= _UNJUDGED or rollout.state in FINISHED or time.monotonic() > deadline:
+            return rollout
+        time.sleep(0.002)
 
 
 def _replay(stage: Stage, id: str) -> None:
