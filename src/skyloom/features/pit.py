@@ -1,6 +1,6 @@
 """The point-in-time join: features of many requests at once, each as it was visible at its own moment."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,9 @@ import pyarrow as pa
 from skyloom.features.columns import EventColumns, effective_times, event_columns
 from skyloom.features.entities import NOBODY, entity_codes
 from skyloom.features.kernel import FULL, OVERFLOW, sweep
+from skyloom.features.parallel import cores, in_parallel
 from skyloom.features.program import Float64s, Int64s, Program, compile_group
+from skyloom.features.ranges import ByEntity, by_entity, put_in_order, ranges
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 
@@ -21,6 +23,12 @@ class Asked(NamedTuple):
     entity: Sequence[pa.ChunkedArray]
     t: Int64s
     order: Int64s
+
+
+_SMALL = 200_000
+_READ_COST = 8
+"""What a request weighs beside an event, when the work is cut into ranges."""
+_MOST_ROOM = 2**17
 
 
 class SortedRequests(NamedTuple):
@@ -57,30 +65,71 @@ def by_time(events: pa.Table, source: SourceDef, progress: Progress) -> Int64s:
     return np.where(imported, ts + source.delay_ms, moments[entry] - 1)
 
 
+def by_event(events: pa.Table, source: SourceDef) -> Int64s:
+    """The order of ``as_event``: every event is visible after its effective time plus the source's declared delay, however
+    it came in. A request at ``t`` sees orders below ``t``."""
+    return effective_times(events.column(source.schema.time), events.column("_appended")) + source.delay_ms
+
+
 def join(group: FeatureGroupDef, source: SourceDef, events: pa.Table, order: Int64s, asked: Asked) -> Float64s:
     """The features of ``group`` for every request, shape [m, aggregates], float64 with NaN for null.
 
-    ``events`` are first copies, in order of offset. Raises `DataError` when a sum overflows.
+    ``events`` are first copies; ``order`` [n] says from when on each is visible. Ranges of entities are joined side by
+    side, on all cores that the process may use; the values do not depend on how many. Raises `DataError` when a sum
+    overflows.
     """
     program = compile_group(group)
     entities, requests = _codes([events.column(name) for name in group.by], asked.entity)
-    keep = np.flatnonzero(entities >= 0)
-    by_entity = keep[np.lexsort((order[keep], entities[keep]))]
+    count = 1 + max(int(entities.max(initial=NOBODY)), int(requests.max(initial=NOBODY)))
+    requests[requests == NOBODY] = count  # an entity that has no event
+    ours, theirs = by_entity(entities, count + 1), by_entity(requests, count + 1)
     ts = effective_times(events.column(source.schema.time), events.column("_appended"))
-    columns = event_columns(events, ts, program).take(by_entity)
-    asking = np.lexsort((asked.order, requests))
-    sorted_requests = SortedRequests(requests[asking], asked.t[asking], asked.order[asking])
+    work = _Work(program, event_columns(events, ts, program), order, ours, asked, theirs)
     result = np.empty((len(requests), program.outputs))
-    result[asking] = _sweep(program, columns, entities[by_entity], order[by_entity], sorted_requests)
+    in_parallel(lambda part: _join_range(work, *part, result), list(_parts(work)))
     return result
 
 
+class _Work(NamedTuple):
+    """What all ranges of a join share."""
+
+    program: Program
+    columns: EventColumns
+    order: Int64s
+    events: ByEntity
+    asked: Asked
+    requests: ByEntity
+
+
+def _parts(work: _Work) -> Iterator[tuple[int, int]]:
+    """Ranges of entities: one when there is little to do, else four a core, so that no core waits long for another."""
+    weights = np.diff(work.events.edges) + _READ_COST * np.diff(work.requests.edges)
+    return ranges(weights, 1 if int(weights.sum()) < _SMALL else 4 * cores())
+
+
+def _join_range(work: _Work, begin: int, stop: int, result: Float64s) -> None:
+    """Joins the entities ``begin .. stop - 1`` and writes their rows of ``result``."""
+    asking = work.requests.of(begin, stop).copy()
+    if len(asking) == 0:
+        return
+    asked_edges = work.requests.edges[begin : stop + 1] - work.requests.edges[begin]
+    asked_order = put_in_order(asking, work.asked.order, asked_edges)
+    asked = SortedRequests(_entities(asked_edges), work.asked.t[asking], asked_order)
+    rows = work.events.of(begin, stop).copy()
+    edges = work.events.edges[begin : stop + 1] - work.events.edges[begin]
+    order = put_in_order(rows, work.order, edges)
+    result[asking] = _sweep(work.program, work.columns.take(rows), _entities(edges), order, asked)
+
+
+def _entities(edges: Int64s) -> Int64s:
+    """The entity of each row, counted from 0."""
+    return np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+
+
 def _codes(events: Sequence[pa.ChunkedArray], requests: Sequence[pa.ChunkedArray]) -> tuple[Int64s, Int64s]:
-    """Entities as numbers, equal where equal; a request's null is an entity that has no event."""
+    """Entities as numbers, equal where equal."""
     codes = entity_codes([_one_after_the_other(*pair) for pair in zip(events, requests, strict=True)])
-    ours, theirs = codes[: len(events[0])], codes[len(events[0]) :].copy()
-    theirs[theirs == NOBODY] = np.int64(2**62)
-    return ours, theirs
+    return codes[: len(events[0])], codes[len(events[0]) :].copy()
 
 
 def _one_after_the_other(events: pa.ChunkedArray, requests: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -88,9 +137,16 @@ def _one_after_the_other(events: pa.ChunkedArray, requests: pa.ChunkedArray) -> 
 
 
 def _sweep(program: Program, columns: EventColumns, entity: Int64s, order: Int64s, asked: SortedRequests) -> Float64s:
-    out, capacity = np.full((len(asked.entity), program.outputs), np.nan), 512
+    out, capacity = np.full((len(asked.entity), program.outputs), np.nan), _room(program, columns.ts, entity)
     while (status := sweep(program.tables, columns, entity, order, asked, out, capacity)) == FULL:
         capacity *= 4
     if status == OVERFLOW:
         raise DataError("a sum grew beyond 62 bits", fix="declare the summed column with a smaller precision")
     return out
+
+
+def _room(program: Program, ts: Int64s, entity: Int64s) -> int:
+    """Tiles that suffice for each entity, unless they are very many: no more than its events, or hops from first to last."""
+    most = int(np.bincount(entity).max(initial=1)) if len(entity) else 1
+    hops = (int(ts.max()) - int(ts.min())) // int(program.tables.level_hop.min()) + 2 if len(ts) else 1
+    return min(most, hops, _MOST_ROOM)

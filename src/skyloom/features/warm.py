@@ -6,6 +6,7 @@ from skyloom.features.columns import EventColumns
 from skyloom.features.kernel import fold_blob, read_blob, sweep
 from skyloom.features.pit import SortedRequests
 from skyloom.features.program import compile_group
+from skyloom.features.ranges import by_entity, put_in_order
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
 from skyloom.kernel.units import HOUR
 
@@ -20,6 +21,8 @@ def warm() -> None:
     fold_blob(program.tables, nothing, events, 0, 1, 1, np.zeros(1, np.int64))
     read_blob(program.tables, nothing, 1, np.empty(2))
     sweep(program.tables, events, one, one, SortedRequests(one, one, one + 1), np.empty((1, 2)), 4)
+    rows, edges = by_entity(one - 1, 1)
+    put_in_order(rows, one, edges)
 
 
 if __name__ == "__main__":
