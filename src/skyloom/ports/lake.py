@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # processes that touch no table stay small
@@ -21,8 +21,12 @@ class Lake(Protocol):
         """Add rows (making the table from their schema when it is new); the table's version afterwards."""
         ...
 
-    def overwrite(self, table: str, rows: pa.Table) -> int:
-        """Replace all rows in a new version; the version."""
+    def overwrite(self, table: str, rows: pa.Table, *, note: Mapping[str, str] | None = None) -> int:
+        """Replace all rows in a new version, which keeps ``note``; the version."""
+        ...
+
+    def note(self, table: str, version: int) -> dict[str, str]:
+        """What was noted of a version when it was written."""
         ...
 
     def read(
@@ -35,6 +39,12 @@ class Lake(Protocol):
     ) -> pa.Table:
         """The rows of a version (the newest by default). ``where`` holds conditions ``(column, op, value)``, all of
         which must hold, with the operators ``= != < <= > >= in``."""
+        ...
+
+    def scan(
+        self, table: str, *, columns: Sequence[str] | None = None, version: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a version batch by batch, so that a table larger than the memory can be read."""
         ...
 
     def version(self, table: str) -> int | None:

@@ -6,7 +6,7 @@ appended with a position comes again from the log. Every version stays readable:
 """
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@=-]*")
 _LOG = "_delta_log"
+_NOTE = "skyloom."
 _ATTEMPTS = 50
 # To open a table costs about 3 ms and 0.2 ms for every commit since its last checkpoint, to write one about 35 ms.
 _CONFIGURATION = {"delta.checkpointInterval": "20", "delta.enableExpiredLogCleanup": "false"}
@@ -68,16 +69,23 @@ class DeltaLake:
 
         return self._repeat(table, once)
 
-    def overwrite(self, table: str, rows: pa.Table) -> int:
-        """Replace all rows, and the columns, in a new version; the version."""
+    def overwrite(self, table: str, rows: pa.Table, *, note: Mapping[str, str] | None = None) -> int:
+        """Replace all rows, and the columns, in a new version, which keeps ``note`` in its commit; the version."""
 
         def once() -> int:
             current = self._open(table)
             if current is None:
-                return self._create(table, rows, _properties(None, None, retries=0))
-            return _write(current, as_written(rows), "overwrite", _properties(None, None))
+                return self._create(table, rows, _properties(None, None, retries=0, note=note))
+            return _write(current, as_written(rows), "overwrite", _properties(None, None, note=note))
 
         return self._repeat(table, once)
+
+    def note(self, table: str, version: int) -> dict[str, str]:
+        """What was noted of a version when it was written; nothing for most. Raises `NotFound`."""
+        self._existing(table, version)
+        newest = self._existing(table, None)  # commits are listed from the newest back, whichever version is open
+        commit = newest.history(newest.version() - version + 1)[-1]
+        return {name[len(_NOTE) :]: str(value) for name, value in commit.items() if name.startswith(_NOTE)}
 
     def read(
         self,
@@ -91,9 +99,7 @@ class DeltaLake:
 
         Null fulfils no condition, NaN only ``!=``. Raises `NotFound`, and `DataError` for a column that is not there.
         """
-        found = self._open(table, version)
-        if found is None:
-            raise NotFound(f"there is no table {table}", tried=str(self._folder(table)))
+        found = self._existing(table, version)
         schema = as_read(found)
         wanted = known_columns(schema, columns, table)
         conditions = [Condition(*condition) for condition in where or []]
@@ -105,6 +111,19 @@ class DeltaLake:
         if kept:
             rows = rows.filter(condition_filter(kept, schema)).select(wanted)
         return rows.cast(pa.schema([schema.field(name) for name in wanted]))
+
+    def scan(
+        self, table: str, *, columns: Sequence[str] | None = None, version: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a version batch by batch; a few batches are held at a time. Raises as `read` does."""
+        found = self._existing(table, version)
+        schema = as_read(found)
+        wanted = known_columns(schema, columns, table)
+        target = pa.schema([schema.field(name) for name in wanted])
+        with _readable(table):
+            batches = found.to_pyarrow_dataset().to_batches(columns=wanted, batch_readahead=4, fragment_readahead=2)
+            for batch in batches:
+                yield batch.cast(target)
 
     def version(self, table: str) -> int | None:
         """The newest version, or ``None`` when there is no such table."""
@@ -126,6 +145,12 @@ class DeltaLake:
         if not all(_WORD.fullmatch(word) for word in words):
             raise UsageError(f"{table!r} is no name of a table", fix="name it as events/arrivals")
         return self._path.joinpath(*words)
+
+    def _existing(self, table: str, version: int | None) -> "DeltaTable":
+        found = self._open(table, version)
+        if found is None:
+            raise NotFound(f"there is no table {table}", tried=str(self._folder(table)))
+        return found
 
     def _open(self, table: str, version: int | None = None) -> "DeltaTable | None":
         from deltalake import DeltaTable
@@ -179,11 +204,14 @@ class DeltaLake:
         raise Transient(f"{table} is written by too many at once", tried=str(self._folder(table)), fix="try again")
 
 
-def _properties(app: str | None, position: int | None, retries: int | None = None) -> "CommitProperties":
+def _properties(
+    app: str | None, position: int | None, retries: int | None = None, note: Mapping[str, str] | None = None
+) -> "CommitProperties":
     from deltalake import CommitProperties, Transaction
 
     applied = [] if app is None or position is None else [Transaction(app, position)]
-    return CommitProperties(app_transactions=applied, max_commit_retries=retries)
+    noted = {f"{_NOTE}{name}": value for name, value in (note or {}).items()}
+    return CommitProperties(app_transactions=applied, max_commit_retries=retries, custom_metadata=noted)
 
 
 def _position(table: "DeltaTable", app: str) -> int:

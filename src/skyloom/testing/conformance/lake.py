@@ -92,6 +92,36 @@ class LakeConformance:
         assert lake.read(TABLE).to_pylist() == [{"number": 5, "more": "x"}]
         assert lake.read(TABLE, version=0).schema == SCHEMA
 
+    def test_a_version_keeps_its_note(self, open_lake: OpenLake) -> None:
+        import pytest
+
+        lake = open_lake()
+        assert lake.overwrite(TABLE, rows(1), note={"definition": "abc", "mode": "as_event"}) == 0
+        assert lake.append(TABLE, rows(2)) == 1
+        assert lake.overwrite(TABLE, rows(3), note={"definition": "def"}) == 2
+        notes = [open_lake().note(TABLE, version) for version in range(3)]
+        assert notes == [{"definition": "abc", "mode": "as_event"}, {}, {"definition": "def"}]
+        with pytest.raises(NotFound):
+            lake.note(TABLE, 3)
+
+    def test_a_scan_is_a_read_in_parts(self, open_lake: OpenLake) -> None:
+        import pytest
+
+        lake = open_lake()
+        for first in range(0, 40, 10):
+            lake.append(TABLE, rows(*range(first, first + 10)))
+        parts = list(open_lake().scan(TABLE))
+        assert all(part.schema == SCHEMA for part in parts)
+        whole = pa.Table.from_batches(parts).sort_by("number")
+        assert str(whole.to_pylist()) == str(rows(*range(40)).to_pylist())
+        some = pa.Table.from_batches(lake.scan(TABLE, columns=["delay", "number"], version=1))
+        assert (some.column_names, len(some)) == (["delay", "number"], 20)
+        for table, version in (("b", None), (TABLE, 9)):
+            with pytest.raises(NotFound):
+                list(lake.scan(table, version=version))
+        with pytest.raises(DataError, match="no column 'dela'"):
+            list(lake.scan(TABLE, columns=["dela"]))
+
     def test_a_position_is_written_once(self, open_lake: OpenLake) -> None:
         lake = open_lake()
         assert lake.append(TABLE, rows(1), app="log", position=0) == 0
