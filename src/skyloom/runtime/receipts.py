@@ -11,6 +11,7 @@ from skyloom.kernel.records.prediction import Receipt
 from skyloom.kernel.records.registry import DataVersion, Run, Version
 from skyloom.package import load
 from skyloom.platform import Platform
+from skyloom.ports.lake import Lake
 from skyloom.registry.runs import get_run
 from skyloom.registry.versions import get_version
 from skyloom.runtime.definitions import definition_of
@@ -86,12 +87,14 @@ def replay(platform: Platform, id: str) -> Replay:
     return Replay(id, receipt.score, score, not differences, score == receipt.score, differences)
 
 
-def recompute(platform: Platform, model: ModelDef, project: ProjectDef, receipts: list[Receipt]) -> list[tuple[Value, ...]]:
-    """The inputs of served requests, computed from the lake as of the offsets that each saw."""
+def recompute(
+    platform: Platform, model: ModelDef, project: ProjectDef, receipts: list[Receipt], lake: Lake | None = None
+) -> list[tuple[Value, ...]]:
+    """The inputs of served requests, computed from the lake (the platform's) as of the offsets that each saw."""
     from skyloom.ingest.receipts import receipts_table
 
     source = project.sources[model.requests]
     requests = served(receipts_table(receipts), source)
-    table = inputs_of(model, project, requests, platform.lake, platform.online)
+    table = inputs_of(model, project, requests, lake or platform.lake, platform.online)
     columns = [table.column(wanted.name).to_pylist() for wanted in model.inputs]
     return list(zip(*columns, strict=True))

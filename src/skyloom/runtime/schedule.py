@@ -1,4 +1,4 @@
-"""The process that watches over time: rollouts judged, releases kept in step, retraining begun.
+"""The process that watches over time: rollouts judged, releases kept in step, retraining begun, served values compared.
 
 ``python -m skyloom.runtime.schedule DIRECTORY PROFILE``
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from skyloom.engines.local import notify_ready, tie_to_parent
 from skyloom.kernel.errors import SkyloomError
 from skyloom.platform import Platform, open_platform
+from skyloom.runtime.consistency import Watch
 from skyloom.runtime.control import reconcile
 from skyloom.runtime.judging import JUDGE, Judge
 from skyloom.runtime.retraining import Retrainer
@@ -19,14 +20,14 @@ from skyloom.runtime.state import applied
 
 _log = logging.getLogger("skyloom.schedule")
 
-JUDGE_S, RECONCILE_S = 0.05, 1.0
+JUDGE_S, RECONCILE_S, COMPARE_S = 0.05, 1.0, 5.0
 
 
 def schedule(platform: Platform, profile: str) -> None:
     """Watch until SIGTERM or SIGINT."""
-    ending, judges, retrainer = Ending(), dict[str, Judge](), Retrainer(platform, profile)
+    ending, judges, retrainer, watch = Ending(), dict[str, Judge](), Retrainer(platform, profile), Watch(platform)
     notify_ready()
-    reconciled = time.monotonic()
+    reconciled = compared = time.monotonic()
     while not ending.asked:
         busy = False
         try:
@@ -37,6 +38,9 @@ def schedule(platform: Platform, profile: str) -> None:
                 reconcile(platform, actor=JUDGE)
                 if platform.profile.retrain:
                     retrainer.look()
+            if time.monotonic() - compared > COMPARE_S:
+                compared = time.monotonic()
+                watch.look()
         except SkyloomError as error:
             _log.error("%s", error)
             judges.clear()

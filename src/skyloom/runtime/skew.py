@@ -1,27 +1,21 @@
 """Zero skew, proved on what was served: every prediction's features computed again from the lake, compared with ``==``."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
 
 from skyloom.ingest.receipts import RECEIPTS, predictions_topic, receipts_from
 from skyloom.ingest.rows import Value
 from skyloom.kernel.records.prediction import Receipt
+from skyloom.monitoring.incidents import Difference
 from skyloom.platform import Platform
 from skyloom.registry.versions import get_version
 from skyloom.runtime.definitions import definition_of
+from skyloom.runtime.narrow import narrowed
 from skyloom.runtime.ownership import settle
 from skyloom.runtime.receipts import recompute
 from skyloom.runtime.state import applied
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """One value that was served and is not what the lake gives."""
-
-    receipt: str
-    input: str
-    served: Value
-    recomputed: Value
 
 
 class Skew(msgspec.Struct, frozen=True):
@@ -40,16 +34,25 @@ def check_skew(platform: Platform, model: str, newest: int | None = None) -> Ske
     rows = RECEIPTS.empty_table() if platform.lake.version(table) is None else platform.lake.read(table)
     if newest is not None:
         rows = rows.sort_by([("logged_ms", "descending")]).slice(0, newest)
+    return compare(platform, model, receipts_from(rows))
+
+
+def compare(platform: Platform, model: str, receipts: Sequence[Receipt]) -> Skew:
+    """Compare predictions, whose events are in the lake, with what the lake gives as of the offsets that each saw.
+
+    Raises `NotFound` when a version that answered, or its definition, is gone.
+    """
     by_version: dict[int, list[Receipt]] = defaultdict(list)
-    for receipt in receipts_from(rows):
+    for receipt in receipts:
         by_version[receipt.version].append(receipt)
     values, differences = 0, list[Difference]()
-    for number, receipts in by_version.items():
+    for number, served in by_version.items():
         kept = definition_of(platform, get_version(platform.metadata, model, number))
         names = [wanted.name for wanted in kept.model.inputs]
-        values += len(names) * len(receipts)
-        differences += _differences(names, receipts, recompute(platform, kept.model, kept.project, receipts))
-    return Skew(len(rows), values, tuple(differences))
+        values += len(names) * len(served)
+        lake = narrowed(platform.lake, kept.model, kept.project, served)
+        differences += _differences(names, served, recompute(platform, kept.model, kept.project, served, lake))
+    return Skew(len(receipts), values, tuple(differences))
 
 
 def _differences(names: list[str], receipts: list[Receipt], again: list[tuple[Value, ...]]) -> list[Difference]:

@@ -1,0 +1,144 @@
+"""Consistency, watched: a sample of what was served is computed again from the lake, all the time.
+
+Each round takes the next receipts of a model from the log, as far as the lake holds the events that they saw, and compares
+a few of them: the work of a round is bounded however much is served and however long the history is. What was found
+unequal is an incident. Where the watch stands is a file of the project's state and no metadata: a round decides nothing
+that an audit would want to know. A watch that lost its file begins again with the oldest receipt.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from skyloom.ingest.receipts import decode_receipts, predictions_topic
+from skyloom.ingest.sink import APP, events_topic
+from skyloom.kernel.errors import SkyloomError, Transient
+from skyloom.kernel.ids import digest
+from skyloom.kernel.records.prediction import Receipt
+from skyloom.monitoring.incidents import Incident, report
+from skyloom.platform import Platform
+from skyloom.ports.log import LogBatch
+from skyloom.runtime.skew import Skew, compare
+from skyloom.runtime.state import applied
+from skyloom.stores.files import complete_file, writable
+
+_log = logging.getLogger("skyloom.consistency")
+
+WATCHER = "consistency"
+SAMPLE = 20
+"""Predictions of a model that are compared in a round, at most."""
+
+ROWS = 20_000
+"""Receipts that a round takes its sample from, about."""
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """What the watch over one model has done so far: ``position`` is the offset of the log up to which it went.
+
+    ``predictions`` and ``values`` were compared, ``unequal`` values differed, ``passed`` predictions were left out of
+    samples, ``failed`` ones could not be computed again. ``at_ms`` is the moment of the last comparison.
+    """
+
+    model: str
+    position: int = 0
+    predictions: int = 0
+    values: int = 0
+    unequal: int = 0
+    passed: int = 0
+    failed: int = 0
+    at_ms: int | None = None
+
+
+class Watch:
+    """Watches over every model of a project. One process does so at a time: the scheduler's."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def look(self) -> list[Incident]:
+        """One round; the incidents that it found. Raises `Transient` when a store cannot be read now."""
+        found = [self._look_at(name) for name in applied(self._platform.metadata).project.models]
+        return [incident for incident in found if incident is not None]
+
+    def _look_at(self, model: str) -> Incident | None:
+        before = watched(self._platform, model)
+        batches = self._in_the_lake(self._platform.log.read(predictions_topic(model), before.position, ROWS))
+        if not batches:
+            return None
+        receipts = decode_receipts(batches)
+        sample = sample_of(receipts, SAMPLE)
+        skew = self._compare(model, sample)
+        incident = self._report(model, skew) if skew is not None and skew.differences else None
+        now = self._platform.clock.now_ms()
+        self._keep(_moved(before, batches[-1].end, len(receipts) - len(sample), skew, len(sample), now))
+        return incident
+
+    def _in_the_lake(self, batches: Sequence[LogBatch]) -> list[LogBatch]:
+        """The first batches, up to one that saw an event which is not in the lake yet."""
+        sunk: dict[str, int] = {}
+        ready: list[LogBatch] = []
+        for batch in batches:
+            for receipt in decode_receipts([batch]):
+                for source, seen in receipt.as_of.items():
+                    if source not in sunk:
+                        sunk[source] = self._platform.lake.position(events_topic(source), APP) or 0
+                    if seen > sunk[source]:
+                        return ready
+            ready.append(batch)
+        return ready
+
+    def _compare(self, model: str, sample: list[Receipt]) -> Skew | None:
+        try:
+            return compare(self._platform, model, sample)
+        except Transient:
+            raise
+        except SkyloomError as error:
+            _log.error("%d predictions of %s cannot be computed again: %s", len(sample), model, error)
+            return None
+
+    def _report(self, model: str, skew: Skew) -> Incident | None:
+        now = self._platform.clock.now_ms()
+        incident = report(self._platform.metadata, model, skew.differences, actor=WATCHER, now_ms=now)
+        if incident is not None:
+            first = incident.differences[0]
+            _log.error(
+                "%s: %d served values of %s are not those of the lake; %s of prediction %s was %r and is %r",
+                incident.id, incident.values, model, first.input, first.receipt, first.served, first.recomputed,
+            )  # fmt: skip
+        return incident
+
+    def _keep(self, now: Watched) -> None:
+        folder = self._platform.state / WATCHER
+        with writable(folder):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with complete_file(folder, msgspec.json.encode(now)) as path:
+                path.replace(folder / f"{now.model}.json")
+
+
+def watched(platform: Platform, model: str) -> Watched:
+    """What the watch over a model has done so far."""
+    try:
+        return msgspec.json.decode((platform.state / WATCHER / f"{model}.json").read_bytes(), type=Watched)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return Watched(model)
+
+
+def sample_of(receipts: Sequence[Receipt], most: int) -> list[Receipt]:
+    """Some of the receipts, each as likely as any other, and the same ones when asked again."""
+    return sorted(receipts, key=lambda receipt: digest(receipt.id.encode()))[:most]
+
+
+def _moved(before: Watched, position: int, passed: int, skew: Skew | None, sample: int, now_ms: int) -> Watched:
+    """The record after a round that ends at ``position``."""
+    done = Skew(0, 0, ()) if skew is None else skew
+    return Watched(
+        before.model,
+        position,
+        before.predictions + done.predictions,
+        before.values + done.values,
+        before.unequal + len(done.differences),
+        before.passed + passed,
+        before.failed + (sample if skew is None else 0),
+        now_ms,
+    )

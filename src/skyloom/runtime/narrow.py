@@ -1,0 +1,87 @@
+"""A lake that reads no more events than some requests can have seen: what is recomputed costs as much as its windows hold,
+however long the history is."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from skyloom.ingest.sink import events_topic
+from skyloom.kernel.records.definitions import FeatureGroupDef, ModelDef, ProjectDef
+from skyloom.kernel.records.prediction import Receipt
+from skyloom.ports.lake import Lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Condition = tuple[str, str, object]
+
+
+class NarrowLake:
+    """Another lake, whose reads of some tables hold further conditions. Everything else goes through."""
+
+    def __init__(self, lake: Lake, conditions: dict[str, list[Condition]]) -> None:
+        self._lake, self._conditions = lake, conditions
+
+    def append(self, table: str, rows: "pa.Table", *, app: str | None = None, position: int | None = None) -> int:
+        return self._lake.append(table, rows, app=app, position=position)
+
+    def overwrite(self, table: str, rows: "pa.Table") -> int:
+        return self._lake.overwrite(table, rows)
+
+    def read(
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        where: list[Condition] | None = None,
+    ) -> "pa.Table":
+        both = [*(where or []), *self._conditions.get(table, [])]
+        return self._lake.read(table, columns=columns, version=version, where=both or None)
+
+    def version(self, table: str) -> int | None:
+        return self._lake.version(table)
+
+    def position(self, table: str, app: str) -> int | None:
+        return self._lake.position(table, app)
+
+    def tables(self) -> list[str]:
+        return self._lake.tables()
+
+
+def narrowed(lake: Lake, model: ModelDef, project: ProjectDef, receipts: Sequence[Receipt]) -> Lake:
+    """The lake for the features of ``receipts``: events of their entities, from the oldest window's tail on.
+
+    An event counts for a window only when its effective time, which is never after its own time, is in it.
+    """
+    entities: dict[str, set[tuple[str, str]]] = {}
+    for wanted in model.inputs:
+        if wanted.group is not None and wanted.entity:
+            group = project.groups[wanted.group]
+            entities.setdefault(group.source, set()).add((group.by[0], wanted.entity[0]))
+    conditions: dict[str, list[Condition]] = {}
+    for source, pairs in entities.items():
+        groups = [group for group in project.groups.values() if group.source == source]
+        found = [*_recent(project, source, groups, receipts), *_of_entities(pairs, receipts)]
+        conditions[events_topic(source)] = found
+    return NarrowLake(lake, conditions)
+
+
+def reach_of(group: FeatureGroupDef) -> int:
+    """How far back (ms) the windows of a group reach, at most."""
+    return max(aggregate.window_ms + aggregate.hop_ms for aggregate in group.aggregates)
+
+
+def _recent(
+    project: ProjectDef, source: str, groups: Sequence[FeatureGroupDef], receipts: Sequence[Receipt]
+) -> list[Condition]:
+    low = min(receipt.at_ms for receipt in receipts) - max(reach_of(group) for group in groups)
+    return [(project.sources[source].schema.time, ">=", low)]
+
+
+def _of_entities(pairs: set[tuple[str, str]], receipts: Sequence[Receipt]) -> list[Condition]:
+    """The entities of the requests, where all groups of a source are by the same column of theirs."""
+    by = {column for column, _ in pairs}
+    if len(by) > 1 or not all(column in receipt.request for _, column in pairs for receipt in receipts):
+        return []
+    values = {receipt.request[column] for _, column in pairs for receipt in receipts} - {None}
+    return [(by.pop(), "in", sorted(values, key=str))] if values else []

@@ -1,0 +1,123 @@
+"""Consistency, watched: a corrupt tile or receipt becomes an incident, and a sound run has none."""
+
+import logging
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.spaces import entity_key, tiles_space
+from skyloom.ingest.receipts import encode_receipts, predictions_topic
+from skyloom.kernel.records.prediction import Receipt
+from skyloom.monitoring.incidents import incidents
+from skyloom.platform import Platform, open_platform
+from skyloom.runtime.consistency import SAMPLE, Watch, sample_of, watched
+from skyloom.runtime.ownership import settle
+from skyloom.runtime.state import applied
+
+MODEL = "churn"
+
+
+def test_a_sound_run_has_no_incident_and_no_round_repeats_another(platform: Platform, answer: Any):
+    assert Watch(platform).look() == []
+    assert watched(platform, MODEL).at_ms is None
+    receipts = answer(slice(0, 50))
+    assert Watch(platform).look() == []
+    first = watched(platform, MODEL)
+    assert (first.predictions, first.passed, first.unequal, first.failed) == (SAMPLE, 50 - SAMPLE, 0, 0)
+    assert first.values == SAMPLE * len(receipts[0].inputs)
+    assert first.position == platform.log.end(predictions_topic(MODEL))
+    assert Watch(open_platform(platform.directory)).look() == []  # another process: it goes on where the first one stood
+    assert watched(platform, MODEL) == first
+    assert incidents(platform.metadata) == []
+
+
+def test_a_corrupt_receipt_is_an_incident_once(
+    platform: Platform, answer: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    right = answer(slice(0, 5))
+    wrong = msgspec.structs.replace(right[0], id="p_wrong", inputs=(*right[0].inputs[:-1], 1e6))
+    _log(platform, [wrong])
+    with caplog.at_level(logging.ERROR):
+        [found] = Watch(platform).look()
+    assert (found.model, found.found_by, found.receipts, found.values) == (MODEL, "consistency", ("p_wrong",), 1)
+    assert (found.differences[0].served, found.differences[0].recomputed) == (1e6, right[0].inputs[-1])
+    assert "p_wrong" in caplog.text
+    [change] = platform.metadata.changes("incident")
+    assert (change.actor, change.action, change.id) == ("consistency", "incident.found", f"{MODEL}/{found.id}")
+    (platform.state / "consistency" / f"{MODEL}.json").unlink()  # killed before it noted how far it was
+    assert Watch(platform).look() == []
+    assert incidents(platform.metadata, MODEL) == [found]
+    assert watched(platform, MODEL).unequal == 1
+
+
+def test_a_corrupt_tile_is_an_incident(platform: Platform, answer: Any):
+    template = answer(slice(-40, None))
+    assert Watch(platform).look() == []
+    served = [_from_tiles(platform, receipt) for receipt in template]
+    assert [each.inputs for each in served] == [each.inputs for each in template]
+    victim = next(each for each in template if any(each.inputs[-3:]))
+    _corrupt(platform, str(victim.request["customer_id"]))
+    broken = _from_tiles(platform, victim)
+    assert broken.inputs != victim.inputs
+    _log(platform, [broken])
+    [found] = Watch(platform).look()
+    assert found.receipts == (broken.id,)
+
+
+def test_a_prediction_waits_until_the_lake_holds_what_it_saw(platform: Platform, answer: Any):
+    receipts = answer(slice(0, 3))
+    seen = {source: offset + 1 for source, offset in receipts[0].as_of.items()}
+    assert Watch(platform).look() == []
+    _log(platform, [msgspec.structs.replace(receipts[0], id="p_early", as_of=seen)])
+    before = watched(platform, MODEL)
+    assert Watch(platform).look() == []
+    assert watched(platform, MODEL) == before
+
+
+def test_a_version_whose_definition_is_gone_does_not_stop_the_watch(platform: Platform, answer: Any):
+    receipts = answer(slice(0, 3))
+    Watch(platform).look()
+    _log(platform, [msgspec.structs.replace(receipts[0], id="p_gone", version=9)])
+    assert Watch(platform).look() == []
+    assert watched(platform, MODEL).failed == 1
+    assert watched(platform, MODEL).position == platform.log.end(predictions_topic(MODEL))
+
+
+def test_the_sample_is_the_same_when_taken_again(answer: Any):
+    receipts = answer(slice(0, 60))
+    assert sample_of(receipts, 10) == sample_of(receipts[::-1], 10)
+    assert len({receipt.id for receipt in sample_of(receipts, 10)}) == 10
+
+
+def _log(platform: Platform, receipts: list[Receipt]) -> None:
+    platform.log.append(predictions_topic(MODEL), [encode_receipts(receipts, platform.clock.now_ms())])
+    settle(platform, applied(platform.metadata).project)
+
+
+def _from_tiles(platform: Platform, receipt: Receipt) -> Receipt:
+    """The same prediction with its windowed features as serving reads them: from the tiles of the online store."""
+    project = applied(platform.metadata).project
+    model = project.models[MODEL]
+    values = dict(zip((wanted.name for wanted in model.inputs), receipt.inputs, strict=True))
+    for name, group in project.groups.items():
+        entity = tuple(receipt.request[column] for column in group.by)
+        read = OnlineFeatures(platform.online, {name: group}).read([(name, entity)], receipt.at_ms)  # pyright: ignore
+        assert read.as_of == receipt.as_of
+        for aggregate, value in zip(group.aggregates, read.values[0], strict=True):
+            if f"{name}_{aggregate.name}" in values:
+                values[f"{name}_{aggregate.name}"] = value
+    return msgspec.structs.replace(receipt, id=f"{receipt.id}_tiles", inputs=tuple(values.values()))
+
+
+def _corrupt(platform: Platform, customer: str) -> None:
+    """Let every slot of a customer's tiles be off by a bit."""
+    [group] = applied(platform.metadata).project.groups.values()
+    with platform.online.write() as writer:
+        stored = writer.get(tiles_space(group), entity_key(customer))
+        assert stored is not None
+        blob = np.frombuffer(stored, np.int64).copy()
+        blob[-1] ^= 1 << 3
+        writer.put(tiles_space(group), entity_key(customer), blob.tobytes())
