@@ -1,7 +1,7 @@
 """A lake that reads no more events than some requests can have seen: what is recomputed costs as much as its windows hold,
 however long the history is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from skyloom.ingest.sink import events_topic
@@ -24,8 +24,11 @@ class NarrowLake:
     def append(self, table: str, rows: "pa.Table", *, app: str | None = None, position: int | None = None) -> int:
         return self._lake.append(table, rows, app=app, position=position)
 
-    def overwrite(self, table: str, rows: "pa.Table") -> int:
-        return self._lake.overwrite(table, rows)
+    def overwrite(self, table: str, rows: "pa.Table", *, note: Mapping[str, str] | None = None) -> int:
+        return self._lake.overwrite(table, rows, note=note)
+
+    def note(self, table: str, version: int) -> dict[str, str]:
+        return self._lake.note(table, version)
 
     def read(
         self,
@@ -37,6 +40,13 @@ class NarrowLake:
     ) -> "pa.Table":
         both = [*(where or []), *self._conditions.get(table, [])]
         return self._lake.read(table, columns=columns, version=version, where=both or None)
+
+    def scan(
+        self, table: str, *, columns: Sequence[str] | None = None, version: int | None = None
+    ) -> "Iterator[pa.RecordBatch]":
+        if table in self._conditions:
+            return iter(self.read(table, columns=columns, version=version).to_batches())
+        return self._lake.scan(table, columns=columns, version=version)
 
     def version(self, table: str) -> int | None:
         return self._lake.version(table)
