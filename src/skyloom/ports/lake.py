@@ -42,9 +42,14 @@ class Lake(Protocol):
         ...
 
     def scan(
-        self, table: str, *, columns: Sequence[str] | None = None, version: int | None = None
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        where: list[tuple[str, str, object]] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a version batch by batch, so that a table larger than the memory can be read."""
+        """What `read` gives, batch by batch: a table larger than the memory can be read."""
         ...
 
     def version(self, table: str) -> int | None:

@@ -38,15 +38,17 @@ class NarrowLake:
         version: int | None = None,
         where: list[Condition] | None = None,
     ) -> "pa.Table":
-        both = [*(where or []), *self._conditions.get(table, [])]
-        return self._lake.read(table, columns=columns, version=version, where=both or None)
+        return self._lake.read(table, columns=columns, version=version, where=self._both(table, where))
 
     def scan(
-        self, table: str, *, columns: Sequence[str] | None = None, version: int | None = None
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        where: list[Condition] | None = None,
     ) -> "Iterator[pa.RecordBatch]":
-        if table in self._conditions:
-            return iter(self.read(table, columns=columns, version=version).to_batches())
-        return self._lake.scan(table, columns=columns, version=version)
+        return self._lake.scan(table, columns=columns, version=version, where=self._both(table, where))
 
     def version(self, table: str) -> int | None:
         return self._lake.version(table)
@@ -56,6 +58,9 @@ class NarrowLake:
 
     def tables(self) -> list[str]:
         return self._lake.tables()
+
+    def _both(self, table: str, where: list[Condition] | None) -> list[Condition] | None:
+        return [*(where or []), *self._conditions.get(table, [])] or None
 
 
 def narrowed(lake: Lake, model: ModelDef, project: ProjectDef, receipts: Sequence[Receipt]) -> Lake:

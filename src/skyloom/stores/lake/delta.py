@@ -99,31 +99,19 @@ class DeltaLake:
 
         Null fulfils no condition, NaN only ``!=``. Raises `NotFound`, and `DataError` for a column that is not there.
         """
-        found = self._existing(table, version)
-        schema = as_read(found)
-        wanted = known_columns(schema, columns, table)
-        conditions = [Condition(*condition) for condition in where or []]
-        known_columns(schema, [condition.column for condition in conditions], table)
-        pushed, kept = split(conditions, schema)
-        needed = list(dict.fromkeys([*wanted, *(condition.column for condition in kept)]))
-        with _readable(table):
-            rows = found.to_pyarrow_dataset().to_table(columns=needed, filter=condition_filter(pushed, schema))
-        if kept:
-            rows = rows.filter(condition_filter(kept, schema)).select(wanted)
-        return rows.cast(pa.schema([schema.field(name) for name in wanted]))
+        schema, batches = self._batches(table, columns, version, where)
+        return pa.Table.from_batches(list(batches), schema)
 
     def scan(
-        self, table: str, *, columns: Sequence[str] | None = None, version: int | None = None
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        where: list[tuple[str, str, object]] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a version batch by batch; a few batches are held at a time. Raises as `read` does."""
-        found = self._existing(table, version)
-        schema = as_read(found)
-        wanted = known_columns(schema, columns, table)
-        target = pa.schema([schema.field(name) for name in wanted])
-        with _readable(table):
-            batches = found.to_pyarrow_dataset().to_batches(columns=wanted, batch_readahead=4, fragment_readahead=2)
-            for batch in batches:
-                yield batch.cast(target)
+        """What `read` gives, batch by batch, of which a few are held at a time. Raises as `read` does."""
+        yield from self._batches(table, columns, version, where)[1]
 
     def version(self, table: str) -> int | None:
         """The newest version, or ``None`` when there is no such table."""
@@ -145,6 +133,34 @@ class DeltaLake:
         if not all(_WORD.fullmatch(word) for word in words):
             raise UsageError(f"{table!r} is no name of a table", fix="name it as events/arrivals")
         return self._path.joinpath(*words)
+
+    def _batches(
+        self,
+        table: str,
+        columns: Sequence[str] | None,
+        version: int | None,
+        where: list[tuple[str, str, object]] | None,
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        found = self._existing(table, version)
+        schema = as_read(found)
+        wanted = known_columns(schema, columns, table)
+        conditions = [Condition(*condition) for condition in where or []]
+        known_columns(schema, [condition.column for condition in conditions], table)
+        pushed, kept = split(conditions, schema)
+        needed = list(dict.fromkeys([*wanted, *(condition.column for condition in kept)]))
+        target = pa.schema([schema.field(name) for name in wanted])
+        after = condition_filter(kept, schema)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            with _readable(table):
+                scanner = found.to_pyarrow_dataset().scanner(
+                    columns=needed, filter=condition_filter(pushed, schema), batch_readahead=8, fragment_readahead=4
+                )
+                for batch in scanner.to_batches():
+                    fit = batch if after is None else batch.filter(after)
+                    yield fit.select(wanted).cast(target)
+
+        return target, batches()
 
     def _existing(self, table: str, version: int | None) -> "DeltaTable":
         found = self._open(table, version)

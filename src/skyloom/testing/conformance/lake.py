@@ -116,6 +116,10 @@ class LakeConformance:
         assert str(whole.to_pylist()) == str(rows(*range(40)).to_pylist())
         some = pa.Table.from_batches(lake.scan(TABLE, columns=["delay", "number"], version=1))
         assert (some.column_names, len(some)) == (["delay", "number"], 20)
+        narrow = pa.Table.from_batches(
+            lake.scan(TABLE, columns=["number"], where=[("delay", ">", 3.0), ("late", "=", True)])
+        )
+        assert sorted(narrow.column("number").to_pylist()) == numbers(lake, where=[("delay", ">", 3.0), ("late", "=", True)])
         for table, version in (("b", None), (TABLE, 9)):
             with pytest.raises(NotFound):
                 list(lake.scan(table, version=version))
