@@ -34,6 +34,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Learn": {
         "ingest": Entry("skyloom.cli.ingest:ingest", "Bring rows in, checked against the contract."),
+        "features": Entry("skyloom.cli.features:app", "Windowed features: list, show, preview, backfill, lag, check."),
         "train": Entry("skyloom.cli.train:train", "Train a version, judge it by its gates, begin its rollout."),
         "runs": Entry("skyloom.cli.train:runs", "The training runs."),
         "models": Entry("skyloom.cli.train:models", "The models, their versions, and who serves."),

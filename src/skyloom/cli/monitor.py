@@ -4,12 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from skyloom.cli.features import tell_incidents
 from skyloom.cli.options import JsonOption, ProfileOption
 from skyloom.cli.output import Cell, Out, moment, shown
 
 if TYPE_CHECKING:
     from skyloom.monitoring.decline import Decline
     from skyloom.monitoring.performance import Cohort
+    from skyloom.runtime.consistency import Watched
     from skyloom.runtime.monitoring import Health, Report
 
 _MOVERS = 5
@@ -21,7 +23,7 @@ def monitor(
     profile: ProfileOption = "local",
     json: JsonOption = False,
 ) -> None:
-    """Show who serves, quality with matured labels, drift, skew, lag, rejected rows, retraining and cost."""
+    """Show who serves, quality with matured labels, drift, skew, incidents, lag, rejected rows, retraining, cost."""
     from skyloom.platform import open_platform
     from skyloom.runtime.monitoring import observe
 
@@ -51,6 +53,7 @@ def _tell_model(out: Out, health: "Health") -> None:
             "quality": _decline(health.quality, "matured labels"),
             "estimate": _decline(health.estimate, "scores, without labels"),
             "skew": f"{len(health.skew.differences):,} different; {checked}",
+            "watched": _watched(health.watched),
             "retraining": state.state.replace("_", " ") + (f": {state.reason}" if state.reason else ""),
             "last training": moment(health.last_training_ms),
             "spent this month": health.spent + (f" of {health.budget}" if health.budget else ""),
@@ -58,6 +61,12 @@ def _tell_model(out: Out, health: "Health") -> None:
     )
     _tell_cohorts(out, health)
     _tell_drift(out, health)
+
+
+def _watched(watch: "Watched") -> str:
+    compared = f"{watch.predictions:,} predictions, {watch.values:,} values compared while they were served"
+    failed = f"; {watch.failed:,} could not be computed again" if watch.failed else ""
+    return f"{watch.unequal:,} different; {compared}{failed}"
 
 
 def _tell_cohorts(out: Out, health: "Health") -> None:
@@ -94,6 +103,7 @@ def _tell_project(out: Out, report: "Report") -> None:
     ]
     if rejected:
         out.table(["rejected rows of", "rows", "reason"], rejected)
+    tell_incidents(out, report.incidents)
 
 
 def _decline(decline: "Decline | None", by: str) -> str:

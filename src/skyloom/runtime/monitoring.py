@@ -16,12 +16,14 @@ from skyloom.kernel.records.release import Rollout
 from skyloom.kernel.units import DAY, HOUR
 from skyloom.monitoring.decline import Decline, Promise, estimated, matured, realised
 from skyloom.monitoring.drift import ColumnDrift
+from skyloom.monitoring.incidents import Incident, incidents
 from skyloom.monitoring.outcomes import JoinCounts, read_counts, read_position
 from skyloom.monitoring.performance import Cohort, performance
 from skyloom.platform import Platform
 from skyloom.registry.champion import champion_of
 from skyloom.registry.runs import list_runs
 from skyloom.registry.versions import get_version
+from skyloom.runtime.consistency import Watched, watched
 from skyloom.runtime.control import rollout_of
 from skyloom.runtime.evidence import promise_of, recent_outcomes
 from skyloom.runtime.inspection import input_drift
@@ -55,6 +57,7 @@ class Health(msgspec.Struct, frozen=True):
     estimate: Decline | None
     drift: tuple[ColumnDrift, ...]
     skew: Skew
+    watched: Watched
     retraining: Retraining
     last_training_ms: int | None
     spent: str
@@ -62,12 +65,14 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The project: its models, how far the stream work is behind by topic, rejected rows by source and reason."""
+    """The project: its models, how far the stream work is behind by topic, rejected rows by source and reason, and every
+    incident (served values that were not those of the lake), oldest first."""
 
     at_ms: int
     models: tuple[Health, ...]
     lag: dict[str, Lag]
     quarantine: dict[str, dict[str, int]]
+    incidents: tuple[Incident, ...]
 
 
 def observe(platform: Platform, model: str | None = None, *, all_skew: bool = False) -> Report:
@@ -76,7 +81,8 @@ def observe(platform: Platform, model: str | None = None, *, all_skew: bool = Fa
     models = list(project.models.values()) if model is None else [model_of(platform, model)]
     lag = lags(platform, project)  # before the check for skew, which lets the worker catch up
     found = tuple(health(platform, each, None if all_skew else SAMPLE) for each in models)
-    return Report(platform.clock.now_ms(), found, lag, quarantine(platform, project))
+    known = tuple(incidents(platform.metadata, model))
+    return Report(platform.clock.now_ms(), found, lag, quarantine(platform, project), known)
 
 
 def health(platform: Platform, model: ModelDef, sample: int | None) -> Health:
@@ -104,6 +110,7 @@ def health(platform: Platform, model: ModelDef, sample: int | None) -> Health:
         estimate=estimate,
         drift=tuple(sorted(input_drift(platform, model.name), key=_movement, reverse=True)),
         skew=skew,
+        watched=watched(platform, model.name),
         retraining=retraining_of(platform, model.name),
         last_training_ms=max((run.finished_ms for run in runs if run.finished_ms is not None), default=None),
         spent=str(spent(runs, model.name, month, price)),

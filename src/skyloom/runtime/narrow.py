@@ -81,16 +81,19 @@ def narrowed(lake: Lake, model: ModelDef, project: ProjectDef, receipts: Sequenc
     return NarrowLake(lake, conditions)
 
 
-def reach_of(group: FeatureGroupDef) -> int:
-    """How far back (ms) the windows of a group reach, at most."""
+def reach_of(group: FeatureGroupDef) -> int | None:
+    """How far back (ms) the windows of a group reach, at most; ``None`` for a window without a beginning."""
     return max(aggregate.window_ms + aggregate.hop_ms for aggregate in group.aggregates)
 
 
 def _recent(
     project: ProjectDef, source: str, groups: Sequence[FeatureGroupDef], receipts: Sequence[Receipt]
 ) -> list[Condition]:
-    low = min(receipt.at_ms for receipt in receipts) - max(reach_of(group) for group in groups)
-    return [(project.sources[source].schema.time, ">=", low)]
+    reaches = [reach_of(group) for group in groups]
+    known = [reach for reach in reaches if reach is not None]
+    if len(known) < len(reaches):
+        return []
+    return [(project.sources[source].schema.time, ">=", min(receipt.at_ms for receipt in receipts) - max(known))]
 
 
 def _of_entities(pairs: set[tuple[str, str]], receipts: Sequence[Receipt]) -> list[Condition]:
