@@ -137,6 +137,9 @@ def test_a_second_up_is_refused_with_the_pid_of_the_first(up: Up) -> None:
 
 
 def test_nothing_refused_has_come_in(up: Up) -> None:
+    for make, _ in BODIES.values():
+        assert up.serving.post("/events/deliveries", make(delivery()))[0] >= 400
+    assert up.serving.post("/events/deliveries", [delivery(order_id="kept"), delivery(delay="long")])[0] == 202
     up.project.json("ingest", "orders")  # again the same rows: the worker brings everything into the lake
     events = [row["order_id"] for row in up.project.lake("events/deliveries")]
     assert len(events) == shop.ORDERS + 1
