@@ -38,11 +38,12 @@ def train(model: "Named", directory: str | Path | None = None, **parameters: flo
     return train_model(platform, _name(platform, model), Request(dict(parameters)), actor=actor())
 
 
-def dataset(model: "Named", directory: str | Path | None = None) -> "pd.DataFrame":
+def dataset(model: "Named", directory: str | Path | None = None, *, history: str | None = None) -> "pd.DataFrame":
     """The training set of a model as it is now, one row for each mature, labelled request, in order of time.
 
     Columns: ``key``, ``t`` (the request's moment, UTC), those of X as the training function gets them (numbers float32 with
-    NaN for what is missing, strings ``category``), ``label`` (float64). It is stored as a version of the lake's table
+    NaN for what is missing, strings ``category``), ``label`` (float64). ``history`` is what requests see, as declared when
+    not given: ``as_available``, ``as_served`` or ``as_event``. It is stored as a version of the lake's table
     ``training/MODEL``.
     """
     from skyloom.features.dataset import build
@@ -53,7 +54,8 @@ def dataset(model: "Named", directory: str | Path | None = None) -> "pd.DataFram
     platform = _platform(directory)
     definition, project = model_of(platform, _name(platform, model)), applied(platform.metadata).project
     settle(platform, project)
-    table = build(definition, project, platform.lake, platform.online, now_ms=platform.clock.now_ms()).table
+    now_ms = platform.clock.now_ms()
+    table = build(definition, project, platform.lake, platform.online, now_ms=now_ms, mode=history).table
     signature = signature_of(definition.inputs, definition.task)
     frame = frame_of(table, signature, categories_of(table, signature))
     for place, name in enumerate(("key", "t")):

@@ -18,6 +18,9 @@ def train(
     override: Annotated[
         str | None, typer.Option("--override", help="Let the version pass its gates on your word: the reason, recorded.")
     ] = None,
+    mode: Annotated[
+        str | None, typer.Option("--as", help="What requests see: as_available, as_served or as_event, if not as declared.")
+    ] = None,
     profile: ProfileOption = "local",
     json: JsonOption = False,
 ) -> None:
@@ -28,7 +31,7 @@ def train(
 
     out = Out(json=json)
     platform = open_platform(profile=profile)
-    request = Request(_parameters(set_ or []), search=search, override=override)
+    request = Request(_parameters(set_ or []), search=search, override=override, mode=mode)
     with out.progress(f"training {model}", 5) as progress:
 
         def on_stage(stage: str, result: Any) -> None:

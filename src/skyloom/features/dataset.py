@@ -1,10 +1,16 @@
 """Training sets: every request with its inputs as they were known at its moment, and its label once it is mature.
 
-Requests come from two places. Those that were *served* carry the offsets that they saw (``as_served``): their features
-are recomputed from exactly these events. Those that lie in the source's own table see what was visible at their time
-(``as_available``; imported history, which has no arrival times, by event time and declared delay).
+Requests come from two places: those that were *served* carry the offsets that they saw, the others lie in the source's
+own table. What they see is a mode:
+
+- ``as_available``, the default: a served request sees exactly the events that it saw, another one what was visible at its
+  time by the worker's progress log; imported history, which has no arrival times, by event time and declared delay;
+- ``as_served``: served requests only, each with exactly the events that it saw;
+- ``as_event``: every request sees all that had happened a declared delay before it, however late it came in. What came late
+  was not there to be served: use it where history has no truthful arrival times.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,15 +19,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as _compute
 
+from skyloom.features.asof import AsOf
 from skyloom.features.columns import milliseconds
-from skyloom.features.pit import Asked, Progress, by_offset, by_time, join
-from skyloom.features.spaces import progress_space, unpack
+from skyloom.features.history import MEMORY, Requests, Wanted, features_of, known_mode, rule_of
 from skyloom.ingest.codec import event_schema
 from skyloom.ingest.receipts import RECEIPTS, predictions_topic
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES, arrow_schema, evaluate_columns
+from skyloom.kernel.expr import columns_of
 from skyloom.kernel.ids import content_id
-from skyloom.kernel.records.definitions import InputDef, ModelDef, ProjectDef, SourceDef
+from skyloom.kernel.records.definitions import MODES, InputDef, ModelDef, ProjectDef, SourceDef
 from skyloom.kernel.records.registry import DataVersion
 from skyloom.ports.lake import Lake
 from skyloom.ports.online import OnlineStore
@@ -45,42 +52,59 @@ class Dataset(NamedTuple):
     version: DataVersion | None
 
 
-class Requests(NamedTuple):
-    """Requests with what each saw: ``rows`` in the source's columns, ``t`` [m] ms, and for served ones the offsets."""
+def build(
+    model: ModelDef,
+    project: ProjectDef,
+    lake: Lake,
+    online: OnlineStore,
+    *,
+    now_ms: int,
+    mode: str | None = None,
+    memory: int = MEMORY,
+) -> Dataset:
+    """The training set of a model from everything in the lake, stored as a version of the table ``training/<model>``.
 
-    rows: pa.Table
-    t: npt.NDArray[np.int64]
-    as_of: list[dict[str, int]] | None
-
-
-def build(model: ModelDef, project: ProjectDef, lake: Lake, online: OnlineStore, *, now_ms: int) -> Dataset:
-    """The training set of a model from everything in the lake, stored as a version of the table ``training/<model>``."""
-    parts = [part for part in (_served(model, project, lake), _listed(model, project, lake)) if len(part.rows)]
+    ``mode`` is one of `MODES`, the model's own when not given. Tables are read in the versions that they have now. More
+    than ``memory`` bytes of a source's events are set aside on the disk; rows, their order and their values are the same.
+    """
+    mode = known_mode(mode or model.history)
+    lake = AsOf(lake, {topic: lake.version(topic) for topic in _tables(model, project)})
+    parts = [part for part in _requests(model, project, lake, mode) if len(part.rows)]
     source = project.sources[model.requests]
     if not parts:
-        empty = inputs_of(model, project, Requests(arrow_schema(source.schema).empty_table(), _none(), None), lake, online)
+        nothing = Requests(arrow_schema(source.schema).empty_table(), _none(), None)
+        empty = inputs_of(model, project, nothing, lake, online, mode=mode)
         return Dataset(_finish(empty, [], np.zeros(0)), 0, 0, 0, None)
     keys = pa.concat_arrays([part.rows.column(source.schema.key).combine_chunks() for part in parts])
     first = _first(keys)
-    table = pa.concat_tables([inputs_of(model, project, part, lake, online) for part in parts]).filter(first)
+    joined = [inputs_of(model, project, part, lake, online, mode=mode, memory=memory) for part in parts]
+    table = pa.concat_tables(joined).filter(first)
     label, delay = _labels(model, project, lake, table)
     known = ~np.isnan(label)
     mature = milliseconds(table.column("t")) <= now_ms - _maturity(model, delay[known])
     kept = _finish(table, ["t", "key"], label, known & mature)
-    version = _store(model, project, lake, kept)
+    version = _store(model, project, lake, kept, mode)
     unlabelled, immature = int((mature & ~known).sum()), int((~mature).sum())
     return Dataset(kept, len(table), unlabelled, immature, version)
 
 
-def inputs_of(model: ModelDef, project: ProjectDef, requests: Requests, lake: Lake, online: OnlineStore) -> pa.Table:
+def inputs_of(
+    model: ModelDef,
+    project: ProjectDef,
+    requests: Requests,
+    lake: Lake,
+    online: OnlineStore,
+    *,
+    mode: str = MODES[0],
+    memory: int = MEMORY,
+) -> pa.Table:
     """``key``, ``t`` and every input of the model for each request, from the lake alone."""
     schema = project.sources[model.requests].schema
     columns: dict[str, Any] = {
         "key": requests.rows.column(schema.key),
         "t": pa.chunked_array([pa.array(requests.t).cast(_MOMENT)]),
     }
-    groups = {(i.group, i.entity or ()) for i in model.inputs if i.group is not None}
-    windowed = {pair: _windowed(*pair, project, requests, lake, online) for pair in groups}
+    windowed = _windowed(model, project, requests, Looking(lake, online, mode, memory))
     for wanted in model.inputs:
         if wanted.expression is not None:
             value = evaluate_columns(wanted.expression, requests.rows)
@@ -99,33 +123,38 @@ def _feature(wanted: InputDef, project: ProjectDef, values: npt.NDArray[np.float
     return pa.array(column, pa.float64(), mask=np.isnan(column))
 
 
+class Looking(NamedTuple):
+    """Where and how features are looked up."""
+
+    lake: Lake
+    online: OnlineStore
+    mode: str
+    memory: int
+
+
 def _windowed(
-    name: str, entity: tuple[str, ...], project: ProjectDef, requests: Requests, lake: Lake, online: OnlineStore
-) -> npt.NDArray[np.float64]:
-    group = project.groups[name]
-    source = project.sources[group.source]
-    events = read_events(lake, source)
-    if requests.as_of is None:
-        order, asked = by_time(events, source, progress(online, source.name)), requests.t
-    else:
-        order = by_offset(events)
-        asked = np.array([seen.get(source.name, 0) for seen in requests.as_of], np.int64)
-    return join(group, source, events, order, Asked([requests.rows.column(column) for column in entity], requests.t, asked))
+    model: ModelDef, project: ProjectDef, requests: Requests, looking: Looking
+) -> dict[tuple[str, tuple[str, ...]], npt.NDArray[np.float64]]:
+    """The features of each (group, entity columns) that the model asks for; the events of each source are read once."""
+    pairs = dict.fromkeys((i.group, i.entity or ()) for i in model.inputs if i.group is not None)
+    by_source: dict[str, list[Wanted]] = {}
+    for group, entity in pairs:
+        by_source.setdefault(project.groups[group].source, []).append(Wanted(project.groups[group], entity))
+    found: dict[tuple[str, tuple[str, ...]], npt.NDArray[np.float64]] = {}
+    for name, wanted in by_source.items():
+        source = project.sources[name]
+        rule = rule_of(looking.mode, source, requests, looking.online)
+        values = features_of(source, wanted, requests, rule, looking.lake, memory=looking.memory)
+        found |= {(each.group.name, each.entity): value for each, value in zip(wanted, values, strict=True)}
+    return found
 
 
-def read_events(lake: Lake, source: SourceDef) -> pa.Table:
-    """The first copies of a source's events; none when nothing came in yet."""
+def read_events(lake: Lake, source: SourceDef, columns: Sequence[str] | None = None) -> pa.Table:
+    """The first copies of a source's events, all their columns or some; none when nothing came in yet."""
     if lake.version(events_topic(source.name)) is None:
-        return event_schema(source.schema).empty_table()
-    return lake.read(events_topic(source.name))
-
-
-def progress(online: OnlineStore, source: str) -> Progress:
-    """The progress log of a source's worker."""
-    with online.read() as view:
-        entries = [(unpack(value), unpack(key)) for key, value in view.scan(progress_space(source))]
-    table = np.array(entries, np.int64).reshape(-1, 2)
-    return Progress(table[:, 0].copy(), table[:, 1].copy())
+        empty = event_schema(source.schema).empty_table()
+        return empty if columns is None else empty.select(list(columns))
+    return lake.read(events_topic(source.name), columns=columns)
 
 
 def served(receipts: pa.Table, source: SourceDef) -> Requests:
@@ -137,15 +166,22 @@ def served(receipts: pa.Table, source: SourceDef) -> Requests:
     return Requests(pa.table(columns, schema), milliseconds(receipts.column("at_ms")), as_of)
 
 
+def _requests(model: ModelDef, project: ProjectDef, lake: Lake, mode: str) -> list[Requests]:
+    """What was served, the first answer to a key first, and unless ``as_served`` what lies in the source's table."""
+    found = [_served(model, project, lake)]
+    return found if mode == "as_served" else [*found, _listed(model, project, lake)]
+
+
 def _served(model: ModelDef, project: ProjectDef, lake: Lake) -> Requests:
     table = predictions_topic(model.name)
     receipts = RECEIPTS.empty_table() if lake.version(table) is None else lake.read(table, where=[("arm", "!=", "shadow")])
-    return served(receipts, project.sources[model.requests])
+    in_order = receipts.sort_by([("at_ms", "ascending"), ("id", "ascending")])
+    return served(in_order, project.sources[model.requests])
 
 
 def _listed(model: ModelDef, project: ProjectDef, lake: Lake) -> Requests:
     source = project.sources[model.requests]
-    rows = read_events(lake, source).select(list(source.schema.names))
+    rows = read_events(lake, source, source.schema.names)
     return Requests(rows, milliseconds(rows.column(source.schema.time)), None)
 
 
@@ -162,7 +198,8 @@ def _labels(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The label of each request (NaN: none within its bound) and the delay with which it came, in ms."""
     source = project.sources[model.label.source]
-    events = read_events(lake, source)
+    needed = {source.schema.time, model.label.on, *columns_of(model.label.value)}
+    events = read_events(lake, source, sorted(needed))
     t = milliseconds(requests.column("t"))
     if len(events) == 0:
         return np.full(len(t), np.nan), np.full(len(t), np.nan)
@@ -190,13 +227,26 @@ def _finish(
     return table.sort_by([(name, "ascending") for name in order]) if order else table
 
 
-def _store(model: ModelDef, project: ProjectDef, lake: Lake, table: pa.Table) -> DataVersion:
+def _tables(model: ModelDef, project: ProjectDef) -> list[str]:
+    """The tables of the lake that a training set is made from."""
     names = {model.requests, model.label.source, *(project.groups[i.group].source for i in model.inputs if i.group)}
-    topics = [*(events_topic(name) for name in sorted(names)), predictions_topic(model.name)]
-    sources = {topic: version for topic in topics if (version := lake.version(topic)) is not None}
-    name = f"training/{model.name}"
-    version = lake.overwrite(name, table)
-    return DataVersion(name, version, content_id([content_id(model), sources]), sources)
+    return [*(events_topic(name) for name in sorted(names)), predictions_topic(model.name)]
+
+
+def definition_digest(model: ModelDef, project: ProjectDef, mode: str) -> str:
+    """Names what a training set means: equal for equal requests, inputs, label, features and mode, whatever else changes."""
+    groups = {i.group: project.groups[i.group] for i in model.inputs if i.group is not None}
+    names = sorted({model.requests, model.label.source, *(group.source for group in groups.values())})
+    sources = {name: project.sources[name] for name in names}
+    return content_id([model.requests, model.inputs, model.label, groups, sources, mode])
+
+
+def _store(model: ModelDef, project: ProjectDef, lake: AsOf, table: pa.Table, mode: str) -> DataVersion:
+    sources = {topic: version for topic in _tables(model, project) if (version := lake.version(topic)) is not None}
+    name, definition = f"training/{model.name}", definition_digest(model, project, mode)
+    digest = content_id([definition, sources])
+    version = lake.overwrite(name, table, note={"definition": definition, "digest": digest, "mode": mode})
+    return DataVersion(name, version, digest, sources, mode, definition)
 
 
 def _none() -> npt.NDArray[np.int64]:

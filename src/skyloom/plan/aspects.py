@@ -53,6 +53,7 @@ def model_aspects(model: ModelDef) -> dict[str, str]:
         **{f"feature {column.name}": _input(column) for column in model.inputs},
         "label": f"{expression_text(label.value)} of {label.source} on {label.on} within {format_duration(label.within_ms)}",
         "task": model.task,
+        "history": model.history,
         "metrics": ", ".join(model.metrics),
         "function": f"{model.function} ({model.source_digest[:12]})",
         **{f"parameter {name}": repr(value) for name, value in model.parameters.items()},

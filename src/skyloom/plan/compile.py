@@ -91,6 +91,7 @@ def _model(name: str, model: Model[Any, Any], project: Project) -> ModelDef:
         task=model.task,
         loop=compile_loop(model.loop, model.metrics),
         doc=(model.function.__doc__ or "").strip(),
+        history=model.history,
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from skyloom.features.columns import milliseconds
-from skyloom.features.dataset import Requests, inputs_of
+from skyloom.features.dataset import inputs_of
+from skyloom.features.history import Requests
 from skyloom.ingest.requests import RequestBatch, read_requests
 from skyloom.kernel.columns import ARROW_TYPES, arrow_schema
 from skyloom.kernel.errors import NotFound, UsageError
@@ -183,13 +184,14 @@ _WRITERS: dict[str, Any] = {".parquet": _parquet, ".csv": _csv}
 
 
 class _Remembering:
-    """The tables of a lake, each as it was when it was first read whole."""
+    """The tables of a lake, each as it was when the same columns of it were first read."""
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._tables: dict[str, pa.Table] = {}
-        self.append, self.overwrite, self.position = lake.append, lake.overwrite, lake.position
-        self.version, self.tables = lake.version, lake.tables
+        self._tables: dict[tuple[str, tuple[str, ...] | None], pa.Table] = {}
+        self._versions: dict[str, int | None] = {}
+        self.append, self.overwrite, self.note, self.position = lake.append, lake.overwrite, lake.note, lake.position
+        self.tables = lake.tables
 
     def read(
         self,
@@ -199,11 +201,27 @@ class _Remembering:
         version: int | None = None,
         where: list[tuple[str, str, object]] | None = None,
     ) -> pa.Table:
-        if columns is not None or version is not None or where is not None:
+        if version is not None or where is not None:
             return self._lake.read(table, columns=columns, version=version, where=where)
-        if table not in self._tables:
-            self._tables[table] = self._lake.read(table)
-        return self._tables[table]
+        named = table, None if columns is None else tuple(columns)
+        if named not in self._tables:
+            self._tables[named] = self._lake.read(table, columns=columns, version=self.version(table))
+        return self._tables[named]
+
+    def scan(
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        where: list[tuple[str, str, object]] | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        return iter(self.read(table, columns=columns, version=version, where=where).to_batches())
+
+    def version(self, table: str) -> int | None:
+        if table not in self._versions:
+            self._versions[table] = self._lake.version(table)
+        return self._versions[table]
 
 
 def _champion(platform: Platform, model: str) -> int:

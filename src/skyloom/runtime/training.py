@@ -36,13 +36,15 @@ Stage = Callable[[str, Any], None]
 @dataclass(frozen=True)
 class Request:
     """What is asked of a training. ``function`` stands in for the declared one; ``override`` lets a version pass its gates
-    on a person's word, which is recorded; ``release`` says whether a passing version begins its rollout."""
+    on a person's word, which is recorded; ``release`` says whether a passing version begins its rollout; ``mode`` stands in
+    for the declared ``history``."""
 
     parameters: dict[str, float | int | str | bool]
     search: bool = False
     function: Callable[..., Any] | None = None
     override: str | None = None
     release: bool = True
+    mode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class _Made:
 
 
 def _make(platform: Platform, project: ProjectDef, model: ModelDef, request: Request, run: Run, on_stage: Stage) -> _Made:
-    dataset = _dataset(platform, project, model)
+    dataset = _dataset(platform, project, model, request.mode)
     on_stage("dataset", dataset)
     champion = _champion(platform, model.name)
     function = request.function or load_project(platform.directory).function(model.name)
@@ -156,9 +158,11 @@ def _champion(platform: Platform, model: str) -> Version | None:
     return None if champion is None else get_version(platform.metadata, model, champion.version)
 
 
-def _dataset(platform: Platform, project: ProjectDef, model: ModelDef) -> Dataset:
+def _dataset(platform: Platform, project: ProjectDef, model: ModelDef, mode: str | None) -> Dataset:
     settle(platform, project)
-    dataset = build(model, project, platform.lake, platform.online, now_ms=platform.clock.now_ms())
+    dataset = build(model, project, platform.lake, platform.online, now_ms=platform.clock.now_ms(), mode=mode)
+    if dataset.requests == 0 and (mode or model.history) == "as_served":
+        raise TrainingError(f"{model.name} has served no request yet", fix=f"skyloom train {model.name} --as as_available")
     if dataset.requests == 0:
         raise TrainingError(f"{model.requests} holds no requests", fix=f"skyloom ingest {model.requests}")
     if len(dataset.table) == 0:

@@ -5,6 +5,7 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from skyloom.kernel.errors import DeclarationError
+from skyloom.kernel.records.definitions import MODES
 from skyloom.spec.features import Feature, Features
 from skyloom.spec.label import Label
 from skyloom.spec.source import Source
@@ -35,12 +36,14 @@ class Model(Generic[Inputs, Fitted]):
         features: tuple[Feature, ...],
         metrics: tuple[str, ...],
         task: str,
+        history: str = MODES[0],
     ) -> None:
         self.function = function
         self.requests = requests
         self.label = label
         self.features = features
         self.task = task
+        self.history = history
         self.metrics = metrics
         self.loop: Loop | None = None
         update_wrapper(self, function)
@@ -67,13 +70,16 @@ def model(
     features: Sequence[Feature],
     metrics: Sequence[str] | None = None,
     task: str = "binary",
+    history: str = MODES[0],
 ) -> Callable[[Callable[Inputs, Fitted]], Model[Inputs, Fitted]]:
     """Declares the decorated function, ``function(X, y, *, parameter=default ...)``, to be how a model is trained.
 
     ``X`` is a pandas DataFrame of shape [rows, features] (numbers float32, missing NaN; strings ``category``), ``y`` a
     Series. A score is the probability that the label is true (``task="binary"``) or the value (``"regression"``).
     ``metrics`` are computed on the later part of the data, the first one being the model's own; ``("roc_auc",)`` or
-    ``("mae",)`` when not given. Raises `DeclarationError` for a task or a feature that is none.
+    ``("mae",)`` when not given. ``history`` says what the requests of a training set see: ``"as_available"`` (what was
+    visible at their moment), ``"as_served"`` (served requests alone, with what they were served) or ``"as_event"`` (all that
+    had happened, however late it came in). Raises `DeclarationError` for a task, a history or a feature that is none.
 
     >>> import skyloom as sky
     >>> class Visit(sky.Event):
@@ -90,6 +96,8 @@ def model(
     """
     if task not in METRICS:
         raise DeclarationError(f"{task!r} is no task", fix='say task="binary" or task="regression"')
+    if history not in MODES:
+        raise DeclarationError(f"{history!r} is no history", tried=", ".join(MODES), fix=f'say history="{MODES[0]}"')
     for feature in features:
         if not isinstance(feature, Feature):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(
@@ -105,6 +113,7 @@ def model(
             features=tuple(features),
             metrics=tuple(metrics or METRICS[task][:1]),
             task=task,
+            history=history,
         )
 
     return declare

@@ -9,6 +9,11 @@ from skyloom.kernel.expr import Expression
 from skyloom.kernel.schema import Schema, Type
 
 
+MODES = ("as_available", "as_served", "as_event")
+"""What the requests of a training set see: what was visible at their moment; served requests alone, with exactly what they
+were served; all that had happened before their moment, however late it came in. See `skyloom.features.dataset`."""
+
+
 class SourceDef(msgspec.Struct, frozen=True):
     """Where events of one type come from: a table (file or folder), and a stream of the same type."""
 
@@ -131,6 +136,8 @@ class ModelDef(msgspec.Struct, frozen=True):
     task: str
     loop: LoopDef
     doc: str = ""
+    history: str = "as_available"
+    """What the requests of a training set see: one of `MODES`."""
 
 
 class ProjectDef(msgspec.Struct, frozen=True):

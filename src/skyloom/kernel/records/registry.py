@@ -14,12 +14,17 @@ class Split(msgspec.Struct, frozen=True):
 
 
 class DataVersion(msgspec.Struct, frozen=True):
-    """Exactly which data: the training table and its version, and the source tables' versions it was made from."""
+    """Exactly which data: the training table and its version, and the source tables' versions it was made from.
+
+    ``definition`` names what was asked for, ``digest`` that together with the versions; ``mode`` is what requests saw.
+    """
 
     table: str
     version: int
     digest: str
     sources: dict[str, int]
+    mode: str = "as_available"
+    definition: str = ""
 
 
 class Run(msgspec.Struct, frozen=True):
