@@ -6,8 +6,10 @@ import msgspec
 from starlette.responses import Response
 
 from skyloom.api.app import OPEN, Route
+from skyloom.api.meters import meters
 from skyloom.governance.audit import audit_lines
 from skyloom.kernel.errors import NotFound
+from skyloom.monitoring.incidents import incidents
 from skyloom.platform import Platform
 from skyloom.registry.champion import champion_of, champions
 from skyloom.registry.runs import get_run, list_runs
@@ -101,6 +103,14 @@ class Answers:
         """End a rollout, or go back to the champion before."""
         return {"serves": rollback(self._platform, model, actor=actor, reason=body.reason)}
 
+    def incidents(self) -> Any:
+        """Every time that served values were not those of the lake, oldest first."""
+        return incidents(self._platform.metadata)
+
+    def metrics(self) -> Response:
+        """Meters in the Prometheus text format."""
+        return Response(meters(self._platform), media_type="text/plain; version=0.0.4; charset=utf-8")
+
     def audit(self) -> Any:
         """Every change, oldest first."""
         return audit_lines(self._platform.metadata)
@@ -122,6 +132,8 @@ def routes(platform: Platform) -> list[Route]:
         Route("GET", "/api/rollouts/{model}", "read", answers.rollout),
         Route("GET", "/api/receipts/{id}", "read", answers.receipt),
         Route("POST", "/api/receipts/{id}/replay", "read", answers.replay),
+        Route("GET", "/api/incidents", "read", answers.incidents),
+        Route("GET", "/metrics", "read", answers.metrics),
         Route("GET", "/api/audit", "admin", answers.audit),
     ]
 
