@@ -22,6 +22,10 @@ class View:
         assert 1 <= len(key) <= 511
         self.spaces.setdefault(space, {})[key] = value
 
+    def put_many(self, space: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        for key, value in pairs:
+            self.put(space, key, value)
+
     def delete(self, space: str, key: bytes) -> None:
         self.spaces.get(space, {}).pop(key, None)
 

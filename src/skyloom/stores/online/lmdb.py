@@ -126,6 +126,18 @@ class _Reader:
 class _Writer(_Reader):
     __slots__ = ()
 
+    def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        database = self._view.find(space)
+        if database is None:
+            return [None] * len(keys)
+        with self._view.txn.cursor(db=database) as cursor:
+            found: dict[bytes, bytes] = dict(cursor.getmulti(keys))
+        return [found.get(key) for key in keys] if found else [None] * len(keys)
+
+    def put_many(self, space: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        with self._view.txn.cursor(db=self._view.make(space)) as cursor:
+            cursor.putmulti(pairs)
+
     def put(self, space: str, key: bytes, value: bytes) -> None:
         self._view.txn.put(key, value, db=self._view.make(space))
 

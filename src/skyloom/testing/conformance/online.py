@@ -46,6 +46,16 @@ class OnlineConformance:
                 values = reader.get_many(f"space-{durable}", [b"%d" % size for size in sizes])
                 assert values == [bytes([durable]) * size for size in sizes]
 
+    def test_many_are_written_and_read_at_once(self, open_online: OpenOnline) -> None:
+        pairs = [(b"%d" % number, b"v%d" % number) for number in (3, 1, 2, 10)]
+        with closing(open_online()) as store:
+            with store.write() as writer:
+                assert writer.get_many("space", [b"1"]) == [None]
+                writer.put_many("space", pairs)
+                writer.put_many("space", [(b"1", b"again")])
+                assert writer.get_many("space", [b"2", b"none", b"1", b"2"]) == [b"v2", None, b"again", b"v2"]
+            assert stored(store, "space", b"10") == b"v10"
+
     def test_a_block_that_raises_changes_nothing(self, open_online: OpenOnline) -> None:
         import pytest
 
