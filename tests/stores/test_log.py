@@ -11,12 +11,25 @@ from hypothesis import strategies as st
 
 from skyloom.kernel.errors import DataError, UsageError
 from skyloom.ports.log import NewBatch
+from skyloom.stores.environment import Environment
 from skyloom.stores.log.lmdb import LmdbLog
-from skyloom.testing.conformance.log import TOPIC, LogConformance, LogOnFullDisk, batch, same, whole
+from skyloom.testing.conformance.log import (
+    HEADER,
+    TOPIC,
+    LogConformance,
+    LogKilled,
+    LogOnFullDisk,
+    LogPartitions,
+    LogPositions,
+    LogRetention,
+    batch,
+    same,
+    whole,
+)
 from skyloom.testing.faults import together
 
 
-class TestLmdbLog(LogConformance, LogOnFullDisk):
+class TestLmdbLog(LogConformance, LogKilled, LogOnFullDisk, LogPartitions, LogPositions, LogRetention):
     @pytest.fixture
     def open_log(self, tmp_path):
         return partial(LmdbLog, tmp_path / "log", map_bytes=1 << 21)  # small: it has to grow in every test of size
@@ -28,6 +41,7 @@ steps = st.lists(
         st.tuples(st.just("append"), counts),
         st.tuples(st.just("read"), st.integers(0, 60), st.integers(1, 20)),
         st.tuples(st.just("truncate"), st.integers(0, 60)),
+        st.tuples(st.just("retain"), st.integers(0, 20), st.integers(0, 60)),
         st.tuples(st.just("reopen")),
     ),
     max_size=15,
@@ -56,11 +70,33 @@ def test_a_log_is_a_list_of_batches(tmp_path_factory, steps):
         elif step[0] == "truncate":
             log.truncate("t", step[1])
             model = [(first, count) for first, count in model if first + count > step[1]]
+        elif step[0] == "retain":
+            while model and len(model) > step[1] and sum(model[0]) <= step[2]:
+                del model[0]
+            start = log.retain("t", now_ms=0, max_bytes=step[1] * (HEADER + 1), keep_from=step[2])
+            assert start == (model[0][0] if model else end)
         else:
             log.close()
             log = LmdbLog(path)
         assert log.end("t") == end
     log.close()
+
+
+def test_a_log_of_before_partitions_is_read_on(tmp_path):
+    with closing(LmdbLog(tmp_path)) as log:
+        log.append(TOPIC, [batch(3)] * 3)
+    with closing(Environment(tmp_path, sync=True).lmdb) as old, old.begin(write=True) as txn:
+        directory = old.open_db(b"directory", txn=txn)
+        slot = txn.get(b"\0bytes", db=directory)
+        txn.drop(old.open_db(b"space-%d" % int.from_bytes(slot, "big"), txn=txn), delete=False)
+        txn.delete(b"\0bytes", db=directory)
+    with closing(LmdbLog(tmp_path)) as log:
+        assert log.partitions(TOPIC) == 1
+        with pytest.raises(UsageError, match="1 partitions"):
+            log.declare(TOPIC, 2)
+        size = HEADER + len(batch(3).payload)
+        assert log.append(TOPIC, [batch(3)]) == [12]
+        assert log.retain(TOPIC, now_ms=0, max_bytes=3 * size) == 4
 
 
 def test_the_map_grows_under_a_handle_of_another_process(tmp_path):
@@ -121,24 +157,6 @@ def fork_and_append(path, report):
         assert os.waitpid(child, 0)[1] == 0
         assert log.append(TOPIC, [batch(2)]) == [1]
         report(log.end(TOPIC))
-
-
-def test_a_closed_log_says_so(tmp_path):
-    log = LmdbLog(tmp_path)
-    log.close()
-    with pytest.raises(UsageError, match="closed"):
-        log.end(TOPIC)
-
-
-def test_what_cannot_be_a_batch_or_a_topic_is_refused(tmp_path):
-    with closing(LmdbLog(tmp_path)) as log:
-        with pytest.raises(DataError, match="0 rows"):
-            log.append(TOPIC, [batch(0), NewBatch(0, 0, False, b"")])
-        with pytest.raises(UsageError):
-            log.append("x" * 512, [batch(0)])
-        with pytest.raises(UsageError):
-            log.append("\0ends", [batch(0)])
-        assert log.end(TOPIC) == 0
 
 
 def test_a_damaged_file_is_told_from_a_passing_fault(tmp_path):

@@ -61,7 +61,8 @@ def _table(rows: list[Any], target: pa.Schema) -> list[pa.Table]:
 
 def _with_event_columns(table: pa.Table, batches: Sequence[LogBatch]) -> pa.Table:
     counts = [batch.count for batch in batches]
-    offsets = np.concatenate([np.arange(batch.first, batch.end) for batch in batches] or [np.zeros(0, np.int64)])
+    runs = [np.arange(batch.first, batch.first + batch.count) for batch in batches]
+    offsets = np.concatenate(runs or [np.zeros(0, np.int64)])
     appended = np.repeat([batch.appended_ms for batch in batches], counts).astype(np.int64)
     imported = np.repeat([batch.imported for batch in batches], counts).astype(np.bool_)
     columns = [offsets, pa.array(appended).cast(EVENT_COLUMNS[1].type), imported]

@@ -3,12 +3,13 @@
 from skyloom.ports.compute import Compute, Job, JobResult
 from skyloom.ports.keys import Signer, Verifier
 from skyloom.ports.lake import Lake
-from skyloom.ports.log import Log, LogBatch, NewBatch
+from skyloom.ports.log import MAX_ROWS, Log, LogBatch, NewBatch
 from skyloom.ports.metadata import Change, Document, Metadata, Transaction
 from skyloom.ports.objects import Objects
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 
 __all__ = [
+    "MAX_ROWS",
     "Change",
     "Compute",
     "Document",

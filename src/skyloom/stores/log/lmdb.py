@@ -1,33 +1,32 @@
-"""The log in one LMDB environment: a database per topic, a batch per entry.
+"""The log in one LMDB environment: a batch per entry. See `skyloom.stores.log.partition` for its layout."""
 
-The key of a batch is its first offset (8 bytes, big-endian), the value a header (version, flags, count, time of
-appending) and the payload. The end of each topic is kept beside them, so that it outlives truncation.
-"""
-
-import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from skyloom.kernel.errors import DataError, Transient, UsageError
+from skyloom.kernel.errors import Transient, UsageError
 from skyloom.ports.log import Log, LogBatch, NewBatch
 from skyloom.stores.environment import Environment, View
+from skyloom.stores.log.framing import check_topic
+from skyloom.stores.log.limits import Limits, check_position
+from skyloom.stores.log.partition import Judge, Partition, declare, partitions
 from skyloom.stores.sharing import Handle
 
-if TYPE_CHECKING:
-    import lmdb
+_T = TypeVar("_T")
 
-_HEADER = struct.Struct(">BBIq")
-_VERSION = 1
-_IMPORTED = 1
-_ENDS = "\0ends"
+_FORGOTTEN_AT_ONCE = 4_096
 
 
 class LmdbLog:
     """A log in the folder ``path``, made when it is new. Every append is on the disk before it returns.
 
-    Of no use in a process forked later. Raises `Transient` (no room, nothing written) and `DataError` (damage).
+    A topic that is not declared has one partition. Of no use in a process forked later. Raises `Transient` (no room,
+    nothing written) and `DataError` (damage). Truncation frees room inside the file, which never becomes shorter.
+
+    A process that is killed inside a commit, after LMDB wrote its meta page and before it published that in the lock
+    file, leaves a transaction that is on the disk, is not yet seen, and becomes visible with the next write of any
+    process (LMDB's owner-dead recovery). So an append that never returned may appear late; no offset is given twice.
 
     >>> import tempfile
     >>> log = LmdbLog(Path(tempfile.mkdtemp()))
@@ -35,111 +34,117 @@ class LmdbLog:
     [0, 3]
     >>> log.read("events/arrivals", 2)[0].payload, log.end("events/arrivals")
     (b'rows', 4)
+    >>> log.commit("worker", "events/arrivals", 3)
+    3
+    >>> log.retain("events/arrivals", now_ms=9_000, max_age_ms=1_000)  # the last row is yet to be read
+    3
     >>> log.close()
     """
+
+    dense = True
+    atomic = True
 
     def __init__(self, path: Path, *, map_bytes: int = 1 << 30) -> None:
         self._handle = Handle(path, partial(Environment, sync=True, map_bytes=map_bytes))
 
-    def append(self, topic: str, batches: Sequence[NewBatch]) -> list[int]:
-        """Append in one transaction; the first offset of each batch."""
-        _check(topic, batches)
-        environment = self._handle.environment()
-        while True:
-            try:
-                with environment.writing() as view:
-                    return _append(view, topic, batches)
-            except Transient as error:
-                if not environment.outgrown(error):
-                    raise
+    def declare(self, topic: str, partitions: int) -> None:
+        """Make a topic of so many partitions, if it is not there."""
+        if not 0 < partitions < 1 << 31:
+            raise UsageError(f"{topic} cannot have {partitions} partitions", fix="give at least 1")
+        self._writing(lambda view: _declare(view, topic, partitions))
 
-    def read(self, topic: str, offset: int, max_rows: int = 65_536) -> list[LogBatch]:
+    def partitions(self, topic: str) -> int:
+        """The number of partitions; 1 for a topic that is not there."""
+        with self._handle.environment().reading() as view:
+            return partitions(view, topic) or 1
+
+    def append(self, topic: str, batches: Sequence[NewBatch], partition: int = 0) -> list[int]:
+        """Append in one transaction; the first offset of each batch."""
+        return self._writing(lambda view: _partition(view, topic, partition).append(batches))
+
+    def read(self, topic: str, offset: int, max_rows: int = 65_536, partition: int = 0) -> list[LogBatch]:
         """Batches from the one that holds ``offset`` on, or from the first that was not truncated."""
         with self._handle.environment().reading() as view:
-            database = view.find(topic)
-            if database is None:
-                return []
-            with view.txn.cursor(db=database) as cursor:
-                return _collect(cursor, offset, max_rows)
+            return _partition(view, topic, partition).read(offset, max_rows)
 
-    def end(self, topic: str) -> int:
+    def start(self, topic: str, partition: int = 0) -> int:
+        """The offset of the first row that is kept."""
+        with self._handle.environment().reading() as view:
+            return _partition(view, topic, partition).start()
+
+    def end(self, topic: str, partition: int = 0) -> int:
         """The offset that the next row will take."""
         with self._handle.environment().reading() as view:
-            return _end(view, topic)
+            return _partition(view, topic, partition).end()
 
-    def truncate(self, topic: str, before: int) -> None:
+    def commit(self, consumer: str, topic: str, offset: int, partition: int = 0) -> int:
+        """Move a consumer's position forward; on the disk before it returns."""
+        check_position(consumer, offset)
+        return self._writing(lambda view: _partition(view, topic, partition).commit(consumer, offset))
+
+    def committed(self, consumer: str, topic: str, partition: int = 0) -> int:
+        """A consumer's position."""
+        with self._handle.environment().reading() as view:
+            return _partition(view, topic, partition).committed(consumer)
+
+    def consumers(self, topic: str, partition: int = 0) -> dict[str, int]:
+        """The position of every consumer."""
+        with self._handle.environment().reading() as view:
+            return _partition(view, topic, partition).consumers()
+
+    def retain(
+        self,
+        topic: str,
+        *,
+        now_ms: int,
+        max_bytes: int | None = None,
+        max_age_ms: int | None = None,
+        keep_from: int | None = None,
+        partition: int = 0,
+    ) -> int:
+        """Forget the oldest batches beyond the limits, some thousands a transaction; the offset of the first one kept."""
+        if keep_from is None:
+            keep_from = min(self.consumers(topic, partition).values(), default=None)
+        self._forget(topic, partition, Limits(now_ms, max_bytes, max_age_ms, keep_from).exceeded)
+        return self.start(topic, partition)
+
+    def truncate(self, topic: str, before: int, partition: int = 0) -> None:
         """Forget batches that end at or before ``before``."""
-        with self._handle.environment().writing() as view:
-            database = view.find(topic)
-            if database is None:
-                return
-            with view.txn.cursor(db=database) as cursor:
-                while cursor.first() and _batch(cursor.item()).end <= before:
-                    cursor.delete()
+        self._forget(topic, partition, lambda batch, _: batch.end <= before)
 
     def close(self) -> None:
         """Let go of the folder."""
         self._handle.close()
 
+    def _forget(self, topic: str, partition: int, judge: Judge) -> None:
+        while self._writing(lambda view: _partition(view, topic, partition).forget(judge, _FORGOTTEN_AT_ONCE)):
+            pass
 
-def _check(topic: str, batches: Sequence[NewBatch]) -> None:
-    if topic.startswith("\0"):
-        raise UsageError(f"no topic is called {topic!r}")
-    for batch in batches:
-        if not 0 < batch.count < 1 << 32:
-            raise DataError(f"a batch of {batch.count} rows cannot be appended to {topic}")
-
-
-def _append(view: View, topic: str, batches: Sequence[NewBatch]) -> list[int]:
-    database, end = view.make(topic), _end(view, topic)
-    firsts: list[int] = []
-    for batch in batches:
-        header = _HEADER.pack(_VERSION, _IMPORTED * batch.imported, batch.count, batch.appended_ms)
-        if not view.txn.put(_key(end), header + batch.payload, append=True, db=database):
-            raise DataError(f"the end of {topic} is not after its last batch: the log is damaged")
-        firsts.append(end)
-        end += batch.count
-    view.txn.put(topic.encode(), _key(end), db=view.make(_ENDS))
-    return firsts
+    def _writing(self, change: Callable[[View], _T]) -> _T:
+        """Make a change in one transaction, again where the map had to grow for it."""
+        environment = self._handle.environment()
+        while True:
+            try:
+                with environment.writing() as view:
+                    return change(view)
+            except Transient as error:
+                if not environment.outgrown(error):
+                    raise
 
 
-def _key(offset: int) -> bytes:
-    return offset.to_bytes(8, "big")
+def _partition(view: View, topic: str, number: int) -> Partition:
+    if number:
+        check_topic(topic, number, partitions(view, topic) or 1)
+    return Partition(view, topic, number)
 
 
-def _end(view: View, topic: str) -> int:
-    ends = view.find(_ENDS)
-    return 0 if ends is None else int.from_bytes(view.txn.get(topic.encode(), b"", db=ends), "big")
-
-
-def _collect(cursor: "lmdb.Cursor[bytes]", offset: int, max_rows: int) -> list[LogBatch]:
-    batches: list[LogBatch] = []
-    rows, there = 0, _seek(cursor, offset)
-    while there and rows < max_rows:
-        batches.append(_batch(cursor.item()))
-        rows += batches[-1].count
-        there = cursor.next()
-    return batches
-
-
-def _seek(cursor: "lmdb.Cursor[bytes]", offset: int) -> bool:
-    """Go to the batch that holds ``offset``, or to the first one after it."""
-    after = cursor.set_range(_key(offset))
-    if after and cursor.key() == _key(offset):
-        return True
-    before = cursor.prev() if after else cursor.last()
-    if before and _batch(cursor.item()).end > offset:
-        return True
-    return cursor.next() if before else cursor.first()
-
-
-def _batch(item: tuple[bytes, bytes]) -> LogBatch:
-    key, value = item
-    version, flags, count, appended_ms = _HEADER.unpack_from(value)
-    if version != _VERSION:
-        raise DataError(f"a batch of format {version} in the log", fix="read it with the version of skyloom that wrote it")
-    first = int.from_bytes(key, "big")
-    return LogBatch(first, count, appended_ms, bool(flags & _IMPORTED), value[_HEADER.size :])
+def _declare(view: View, topic: str, count: int) -> None:
+    Partition(view, topic, 0)  # a name that cannot be is refused
+    there = partitions(view, topic)
+    if there is None:
+        declare(view, topic, count)
+    elif there != count:
+        raise UsageError(f"{topic} has {there} partitions, not {count}", fix="declare the number that it has")
 
 
 if TYPE_CHECKING:
