@@ -10,7 +10,7 @@ from tests.features.histories import histories
 from tests.features.replay import differences
 from tests.features.twin import twin
 
-from skyloom.features import fold, lookup, pit
+from skyloom.features import batch, fold, lookup, pit
 from skyloom.features.columns import milliseconds
 
 SEARCH = settings(max_examples=1_000, phases=[Phase.generate], deadline=None, database=None, derandomize=True)
@@ -23,22 +23,23 @@ def _is_found() -> bool:
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, kernel: Any) -> None:
-    monkeypatch.setattr(fold, "fold_blob", kernel.fold_blob)
+    monkeypatch.setattr(batch, "fold_blob", kernel.fold_blob)
+    monkeypatch.setattr(batch, "fold_many", batch.fold_many.py_func)
     monkeypatch.setattr(lookup, "read_blob", kernel.read_blob)
     monkeypatch.setattr(pit, "sweep", kernel.sweep)
 
 
 def test_without_deduplication(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold.SourceFold, "_first_copies", lambda self, writer, events: np.ones(len(events), np.bool_))
+    monkeypatch.setattr(fold.SourceFold, "_judge", lambda self, writer, events, *_: np.zeros(len(events), np.uint8))
     assert _is_found()
 
 
 def test_with_the_last_copy_instead_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    def last_in_its_batch(self: Any, writer: Any, events: Any) -> Any:
+    def last_in_its_batch(self: Any, writer: Any, events: Any, *_: Any) -> Any:
         keys = events.column("id").to_pylist()
-        return np.array([key not in keys[index + 1 :] for index, key in enumerate(keys)])
+        return np.array([key in keys[index + 1 :] for index, key in enumerate(keys)], np.uint8)
 
-    monkeypatch.setattr(fold.SourceFold, "_first_copies", last_in_its_batch)
+    monkeypatch.setattr(fold.SourceFold, "_judge", last_in_its_batch)
     assert _is_found()
 
 

@@ -4,17 +4,19 @@ Tiles, the keys seen, the positions and the progress log are written in one tran
 begins where the last commit ended.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from skyloom.features.columns import EventColumns, effective_times, event_columns
+from skyloom.features.batch import fold_packed
+from skyloom.features.building import Building, buildings
+from skyloom.features.columns import effective_times, event_columns
 from skyloom.features.entities import entity_codes
-from skyloom.features.kernel import fold_blob
-from skyloom.features.program import Int64s, Program, compile_group
+from skyloom.features.program import Program, compile_group
+from skyloom.features.seen import DEAD, ERASED, FRESH, REPEATED, Known, SeenKeys, Verdicts, key_bytes
 from skyloom.features.spaces import (
     POSITIONS,
     entity_key,
@@ -22,54 +24,81 @@ from skyloom.features.spaces import (
     pack,
     position,
     progress_space,
-    seen_space,
     source_position,
     tiles_space,
     unpack,
+    verdicts_space,
 )
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
-from skyloom.ports.online import OnlineReader, OnlineWriter
+from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 
-_NOTHING = np.frombuffer(b"", np.int64)  # not to be written to, as all that is stored: one compiled form for both
+_AT_ONCE = 2_048
+"""Entities that are read, folded and written together: what bounds the memory of a step."""
+
+Mask = npt.NDArray[np.bool_]
 
 
 class Folded(NamedTuple):
-    """What a fold did: the first copies, in order; the repeated ones; how many were older than all that is kept."""
+    """What a fold did: the first copies, in order; the repeated ones; those older than the source's horizon; and how many
+    of the first copies were older than everything that a group keeps."""
 
     fresh: pa.Table
     repeated: pa.Table
-    late: int
+    dead: pa.Table
+    late: int = 0
 
 
 class SourceFold:
-    """Folds the events of one source into its groups. One owner at a time; the store's transaction is the fence."""
+    """Folds the events of one source into its groups. One owner at a time; the store's transaction is the fence.
 
-    def __init__(self, source: SourceDef, groups: Sequence[FeatureGroupDef]) -> None:
+    ``horizon_ms`` is how far behind the newest event one still counts (see `skyloom.features.seen`); ``None``: any does.
+    """
+
+    def __init__(self, source: SourceDef, groups: Sequence[FeatureGroupDef], horizon_ms: int | None = None) -> None:
         self.source = source
         self.groups = [(group, compile_group(group)) for group in groups]
+        self._seen = SeenKeys(source, horizon_ms)
 
     def position(self, view: OnlineReader | OnlineWriter) -> int:
         """The offset up to which the source is folded."""
         return position(view, source_position(self.source.name)) or 0
 
-    def fold(self, writer: OnlineWriter, events: pa.Table, end: int, now_ms: int) -> Folded:
+    def fold(
+        self,
+        writer: OnlineWriter,
+        events: pa.Table,
+        end: int,
+        now_ms: int,
+        *,
+        known: Known | None = None,
+        erased: Mask | None = None,
+    ) -> Folded:
         """Fold decoded events (columns of `skyloom.ingest.codec.event_schema`) that end before offset ``end``.
 
-        A group that is still to be built is left alone: `build` takes what came in meanwhile from history.
+        ``known`` tells which imported rows beyond the horizon are in the lake; ``erased`` [n] are rows to be forgotten.
+        A group that is still to be built is left alone, one that is being built takes what comes in behind its barrier.
         Raises `DataError` when a sum overflows; then the caller's transaction must be undone.
         """
-        first = self._first_copies(writer, events)
-        fresh = events.filter(pa.array(first))
-        missing = self.missing(writer) if self.position(writer) else []
+        begun = self.position(writer)
+        verdicts = self._verdicts(writer, events, known, erased)
+        folded = _apart(events, verdicts)
+        missing = self.missing(writer) if begun else []
+        in_work = buildings(writer, [group for group, _ in self.groups])
         late = 0
         for group, program in self.groups:
+            building = in_work.get(tiles_space(group))
             if group not in missing:
-                late += fold_group(writer, group, program, self.source, fresh)
+                late += fold_group(writer, group, program, self.source, folded.fresh)
                 writer.put(POSITIONS, group_position(group), pack(end))
+            if building is not None:
+                fold_group(writer, group, program, self.source, folded.fresh, building.space)
         writer.put(POSITIONS, source_position(self.source.name), pack(end))
         writer.put(progress_space(self.source.name), pack(end), pack(now_ms))
-        return Folded(fresh, events.filter(pa.array(~first)), late)
+        if len(events):
+            told = verdicts.tobytes() if verdicts.any() else b""
+            writer.put(verdicts_space(self.source.name), pack(end), pack(begun) + told)
+        return folded._replace(late=late)
 
     def missing(self, view: OnlineReader | OnlineWriter) -> list[FeatureGroupDef]:
         """The groups that are still to be built from history."""
@@ -81,62 +110,94 @@ class SourceFold:
         writer.put(POSITIONS, group_position(group), pack(self.position(writer)))
         return late
 
+    def advance(self, writer: OnlineWriter, building: Building, history: pa.Table, upto: int) -> Building:
+        """Fold first copies with offsets from the building's position to ``upto`` into what is built; what it is then."""
+        fold_group(writer, building.group, compile_group(building.group), self.source, history, building.space)
+        return building.moved(writer, upto, self.position(writer))
+
     def first_copies(self, view: OnlineReader | OnlineWriter, events: pa.Table) -> pa.Table:
-        """The events that were the first of their key, of those that were folded before."""
-        space = seen_space(self.source.name)
-        offsets = events.column("_offset").to_pylist()
-        stored = [view.get(space, key) for key in _keys(events, self.source)]
-        keep = [found is not None and unpack(found) == offset for found, offset in zip(stored, offsets, strict=True)]
-        return events.filter(pa.array(keep, pa.bool_()))
+        """The first copies among events that were folded, as far as it was not forgotten what they were."""
+        return self.judged(view, events).fresh
 
-    def _first_copies(self, writer: OnlineWriter, events: pa.Table) -> npt.NDArray[np.bool_]:
-        space = seen_space(self.source.name)
-        first = np.zeros(len(events), np.bool_)
-        offsets = events.column("_offset").to_pylist()
-        for index, key in enumerate(_keys(events, self.source)):
-            if writer.get(space, key) is None:
-                writer.put(space, key, pack(offsets[index]))
-                first[index] = True
-        return first
+    def judged(self, view: OnlineReader | OnlineWriter, events: pa.Table) -> Folded:
+        """What events that were folded, and are not `forgotten`, had been found to be. No others may be among them."""
+        offsets = events.column("_offset").to_numpy()
+        verdicts = np.full(len(events), FRESH, np.uint8)
+        for key, value in view.scan(verdicts_space(self.source.name)):
+            begin, end = np.searchsorted(offsets, [unpack(value[:8]), unpack(key)])
+            if len(value) > 8 and end > begin:
+                verdicts[begin:end] = np.frombuffer(value, np.uint8, offset=8)[-(end - begin) :]
+        return _apart(events, verdicts)
+
+    def forget(self, store: OnlineStore, sunk: int) -> None:
+        """Let go of what is of no use once all before offset ``sunk`` is in the lake: verdicts, keys beyond the horizon."""
+        space = verdicts_space(self.source.name)
+        with store.read() as view:
+            done = [key for key, _ in view.scan(space) if unpack(key) <= sunk]
+        if done:
+            with store.write(durable=False) as writer:
+                for key in done:
+                    writer.delete(space, key)
+        self._seen.forget(store, sunk)
+
+    def _verdicts(self, writer: OnlineWriter, events: pa.Table, known: Known | None, erased: Mask | None) -> Verdicts:
+        verdicts = np.full(len(events), ERASED, np.uint8)
+        kept = np.ones(len(events), np.bool_) if erased is None else ~erased
+        judged = events.filter(pa.array(kept)) if not kept.all() else events
+        ts = effective_times(judged.column(self.source.schema.time), judged.column("_appended"))
+        verdicts[kept] = self._judge(writer, judged, ts, known)
+        return verdicts
+
+    def _judge(self, writer: OnlineWriter, events: pa.Table, ts: npt.NDArray[np.int64], known: Known | None) -> Verdicts:
+        return self._seen.judge(writer, events, ts, known)
 
 
-def fold_group(writer: OnlineWriter, group: FeatureGroupDef, program: Program, source: SourceDef, events: pa.Table) -> int:
-    """Fold first copies into the tiles of one group; how many events were older than everything kept."""
+def _apart(events: pa.Table, verdicts: Verdicts) -> Folded:
+    if not verdicts.any():
+        nothing = events.slice(0, 0)
+        return Folded(events, nothing, nothing)
+    return Folded(*(events.filter(pa.array(verdicts == verdict)) for verdict in (FRESH, REPEATED, DEAD)))
+
+
+def fold_group(
+    writer: OnlineWriter,
+    group: FeatureGroupDef,
+    program: Program,
+    source: SourceDef,
+    events: pa.Table,
+    space: str | None = None,
+) -> int:
+    """Fold first copies into the tiles of one group (in its own space, or in another); how many were older than everything
+    that the group keeps of their entity."""
+    space = space or tiles_space(group)
+    codes = entity_codes([events.column(name) for name in group.by])
+    order = np.argsort(codes, kind="stable")
+    order = order[np.searchsorted(codes[order], 0) :]
+    edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1)).astype(np.int64)
     ts = effective_times(events.column(source.schema.time), events.column("_appended"))
-    columns = event_columns(events, ts, program)
-    late, space = np.zeros(1, np.int64), tiles_space(group)
-    for entity, order in _by_entity([events.column(name) for name in group.by]):
-        key = entity_key(*entity)
-        stored = writer.get(space, key)
-        blob = _NOTHING if stored is None else np.frombuffer(stored, np.int64)
-        mine = columns.take(order)
-        end = int(events.column("_offset")[int(order[-1])].as_py()) + 1
-        packed = fold_blob(program.tables, blob, mine, 0, len(order), end, late)
-        if len(packed) == 0:
-            raise _overflow(group, entity, mine)
-        writer.put(space, key, packed.tobytes())
+    columns = event_columns(events, ts, program).take(order)
+    ends = events.column("_offset").to_numpy()[order] + 1
+    entities = [events.column(name).take(pa.array(order[edges[:-1]])) for name in group.by]
+    late = np.zeros(1, np.int64)
+    for begin in range(0, len(edges) - 1, _AT_ONCE):
+        firsts = edges[begin : begin + _AT_ONCE + 1]
+        mine = [column.slice(begin, _AT_ONCE) for column in entities]
+        keys = _entity_keys(mine)
+        packed = fold_packed(program, writer.get_many(space, keys), columns, firsts, ends[firsts[1:] - 1], late)
+        if packed.overflowed >= 0:
+            raise _overflow(group, [column[packed.overflowed].as_py() for column in mine])
+        writer.put_many(space, sorted((key, packed.blob(at)) for at, key in enumerate(keys)))
     return int(late[0])
 
 
-def _overflow(group: FeatureGroupDef, entity: tuple[object, ...], events: EventColumns) -> DataError:
+def _entity_keys(columns: Sequence[pa.ChunkedArray]) -> list[bytes]:
+    if len(columns) == 1:
+        return key_bytes(columns[0])
+    return [entity_key(*values) for values in zip(*(column.to_pylist() for column in columns), strict=True)]
+
+
+def _overflow(group: FeatureGroupDef, entity: Sequence[object]) -> DataError:
     named = ", ".join(f"{column} = {value!r}" for column, value in zip(group.by, entity, strict=True))
     return DataError(
-        f"{group.name}: a sum for {named} grew beyond 62 bits",
-        tried=f"{len(events.ts)} events",
-        fix="declare the summed column with a smaller precision",
+        f"{group.name}: a sum for {named} grew beyond 62 bits", fix="declare the summed column with a smaller precision"
     )
-
-
-def _keys(events: pa.Table, source: SourceDef) -> list[bytes]:
-    return [entity_key(key) for key in events.column(source.schema.key).to_pylist()]
-
-
-def _by_entity(columns: Sequence[pa.ChunkedArray]) -> Iterator[tuple[tuple[object, ...], Int64s]]:
-    """Each entity (those with a null left out) with the indices of its events, in order."""
-    codes = entity_codes(columns)
-    order = np.argsort(codes, kind="stable")
-    order = order[np.searchsorted(codes[order], 0) :]
-    edges = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
-    firsts = [column.take(pa.array(order[edges[:-1]])).to_pylist() for column in columns]
-    for entity, begin, stop in zip(zip(*firsts, strict=True), edges[:-1], edges[1:], strict=True):
-        yield entity, order[begin:stop]

@@ -15,9 +15,24 @@ def tiles_space(group: FeatureGroupDef) -> str:
     return f"tiles/{group.name}@{content_id(group)[:16]}"
 
 
-def seen_space(source: str) -> str:
-    """Keys of events that came in, each with the offset of its first copy."""
-    return f"seen/{source}"
+def seen_space(source: str, generation: int = 0) -> str:
+    """Keys of events that came in, each with the offset and the effective time of its first copy."""
+    return f"seen/{source}/{generation}" if generation else f"seen/{source}"
+
+
+def verdicts_space(source: str) -> str:
+    """What the rows of each slice were found to be, until they are in the lake: end offset -> first offset, verdicts."""
+    return f"verdicts/{source}"
+
+
+def memory_position(source: str) -> bytes:
+    """The key of what a source remembers: its watermark and the generations of its keys."""
+    return f"memory/{source}".encode()
+
+
+def build_position(group: FeatureGroupDef) -> bytes:
+    """The key of how far the building of a group has come."""
+    return f"build/{tiles_space(group)}".encode()
 
 
 def progress_space(source: str) -> str:

@@ -1,0 +1,68 @@
+"""Many entities folded in one call: the kernel's `fold_blob` for each, without a way through Python in between."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skyloom.features import kernel
+from skyloom.features.columns import EventColumns
+from skyloom.features.kernel import fold_blob
+from skyloom.features.program import Int64s, Program
+
+
+class Packed(NamedTuple):
+    """Blobs of ``m`` entities, one after the other: ``content`` and the ``edges`` [m + 1] (bytes) between them.
+
+    ``overflowed`` is the first entity whose sums overflowed, or -1; then the blobs are of no use.
+    """
+
+    content: bytes
+    edges: list[int]
+    overflowed: int
+
+    def blob(self, entity: int) -> bytes:
+        """The tiles of one entity."""
+        return self.content[self.edges[entity] : self.edges[entity + 1]]
+
+
+def _cached(function: Any) -> Any:
+    """Compiled, and kept where the kernel keeps its own: what it calls is part of it."""
+    return kernel._jit(function)  # pyright: ignore[reportPrivateUsage]
+
+
+def fold_packed(
+    program: Program, stored: list[bytes | None], events: EventColumns, firsts: Int64s, ends: Int64s, late: Int64s
+) -> Packed:
+    """The blobs of ``m`` entities after folding their events.
+
+    ``stored`` [m] are their blobs until now (``None``: a new entity); ``events`` are sorted by entity, those of entity ``e``
+    are ``firsts[e] .. firsts[e + 1] - 1``; ``ends`` [m] are the offsets after the last of them. ``late[0]`` counts events
+    older than everything kept.
+    """
+    blobs = [b"" if blob is None else blob for blob in stored]
+    edges = np.zeros(len(blobs) + 1, np.int64)
+    np.cumsum([len(blob) // 8 for blob in blobs], out=edges[1:])
+    joined = np.frombuffer(b"".join(blobs), np.int64)
+    packed, cuts = fold_many(program.tables, joined, edges, events, firsts, ends, late)
+    broken = np.flatnonzero(cuts < 0)
+    return Packed(packed.tobytes(), (cuts * 8).tolist(), int(broken[0]) - 1 if len(broken) else -1)
+
+
+@_cached
+def fold_many(program: Any, stored: Any, edges: Any, events: Any, firsts: Any, ends: Any, late: Any) -> Any:
+    """(blobs one after the other, edges [m + 1] between them); an edge of -1 follows the entity that overflowed."""
+    count = len(ends)
+    out, cuts = np.empty(len(stored) + 64 * count, np.int64), np.zeros(count + 1, np.int64)
+    for e in range(count):
+        blob = fold_blob(program, stored[edges[e] : edges[e + 1]], events, firsts[e], firsts[e + 1], ends[e], late)
+        if len(blob) == 0:
+            cuts[e + 1] = -1
+            return out[:0], cuts
+        begin = cuts[e]
+        if begin + len(blob) > len(out):
+            grown = np.empty(2 * (begin + len(blob)), np.int64)
+            grown[:begin] = out[:begin]
+            out = grown
+        out[begin : begin + len(blob)] = blob
+        cuts[e + 1] = begin + len(blob)
+    return out[: cuts[count]], cuts
