@@ -18,11 +18,14 @@ class View:
     def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
         return [self.get(space, key) for key in keys]
 
+    def fetch(self, pairs: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
+        return [self.get(space, key) for space, key in pairs]
+
     def put(self, space: str, key: bytes, value: bytes) -> None:
         assert 1 <= len(key) <= 511
         self.spaces.setdefault(space, {})[key] = value
 
-    def put_many(self, space: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+    def put_many(self, space: str, pairs: Sequence[tuple[bytes, bytes]], *, keep_ms: int | None = None) -> None:
         for key, value in pairs:
             self.put(space, key, value)
 
@@ -37,6 +40,8 @@ class View:
 
 class MemoryOnline:
     """Transactions by copying: what a block wrote is taken over when it ends, and forgotten when it raises."""
+
+    steady = True
 
     def __init__(self) -> None:
         self.spaces: Spaces = {}

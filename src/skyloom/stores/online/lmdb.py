@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
+from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter, Pair
 from skyloom.stores.environment import Environment, Reading, View, translated
 from skyloom.stores.online.marker import Marker, sound_folder
 from skyloom.stores.sharing import Handle
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class LmdbOnline:
     """An online store in the folder ``path``, made when it is new.
 
+    A durable commit survives the machine, unless others that were not durable have followed: then the store opens empty.
     Of no use in a process forked later. Raises `Transient` (no room, nothing written) and `DataError` (damage).
 
     >>> import tempfile
@@ -30,10 +31,12 @@ class LmdbOnline:
     >>> with store.write(durable=False) as writer:
     ...     writer.put("carrier", b"UA", b"tiles")
     >>> with store.read() as reader:
-    ...     reader.get_many("carrier", [b"UA", b"AA"])
+    ...     reader.fetch([("carrier", b"UA"), ("carrier", b"AA")])
     [b'tiles', None]
     >>> store.close()
     """
+
+    steady = True
 
     def __init__(self, path: Path, *, map_bytes: int = 1 << 30) -> None:
         self._handle = Handle(path, partial(_open, map_bytes=map_bytes))
@@ -105,12 +108,17 @@ class _Reader:
         database = self._view.find(space)
         return None if database is None else self._view.txn.get(key, db=database)
 
+    def fetch(self, pairs: Sequence[Pair]) -> list[bytes | None]:
+        find, get = self._view.find, self._view.txn.get
+        return [None if (database := find(space)) is None else get(key, None, database) for space, key in pairs]
+
     def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
         database = self._view.find(space)
         if database is None:
             return [None] * len(keys)
-        get = self._view.txn.get
-        return [get(key, db=database) for key in keys]
+        with self._view.txn.cursor(db=database) as cursor:
+            found: dict[bytes, bytes] = dict(cursor.getmulti(keys))
+        return [found.get(key) for key in keys] if found else [None] * len(keys)
 
     def scan(self, space: str, prefix: bytes = b"", start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         database = self._view.find(space)
@@ -126,15 +134,7 @@ class _Reader:
 class _Writer(_Reader):
     __slots__ = ()
 
-    def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        database = self._view.find(space)
-        if database is None:
-            return [None] * len(keys)
-        with self._view.txn.cursor(db=database) as cursor:
-            found: dict[bytes, bytes] = dict(cursor.getmulti(keys))
-        return [found.get(key) for key in keys] if found else [None] * len(keys)
-
-    def put_many(self, space: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+    def put_many(self, space: str, pairs: Sequence[tuple[bytes, bytes]], *, keep_ms: int | None = None) -> None:
         with self._view.txn.cursor(db=self._view.make(space)) as cursor:
             cursor.putmulti(pairs)
 

@@ -32,6 +32,8 @@ class OnlineConformance:
         with closing(open_online()) as store, store.read() as reader:
             assert reader.get("nobody", b"key") is None
             assert reader.get_many("nobody", [b"a", b"b"]) == [None, None]
+            assert reader.fetch([("nobody", b"a"), ("other", b"b")]) == [None, None]
+            assert reader.fetch([]) == []
             assert list(reader.scan("nobody")) == []
 
     def test_values_outlive_the_handle(self, open_online: OpenOnline) -> None:
@@ -56,6 +58,43 @@ class OnlineConformance:
                 assert writer.get_many("space", [b"2", b"none", b"1", b"2"]) == [b"v2", None, b"again", b"v2"]
             assert stored(store, "space", b"10") == b"v10"
 
+    def test_many_spaces_are_read_in_one_fetch(self, open_online: OpenOnline) -> None:
+        wanted = [
+            ("tiles/b", b"7"),
+            ("positions", b"p"),
+            ("tiles/a", b"7"),
+            ("tiles/a", b"8"),
+            ("nobody", b"7"),
+            ("tiles/a", b"7"),
+        ]
+        with closing(open_online()) as store:
+            with store.write() as writer:
+                writer.put_many("tiles/a", [(b"7", b"a7")], keep_ms=60_000)
+                writer.put("tiles/b", b"7", b"b7")
+                writer.put("positions", b"p", b"")
+                assert writer.fetch(wanted) == [b"b7", b"", b"a7", None, None, b"a7"]
+            with store.read() as reader:
+                assert reader.fetch(wanted) == [b"b7", b"", b"a7", None, None, b"a7"]
+
+    def test_spaces_share_keys_but_not_values(self, open_online: OpenOnline) -> None:
+        names = ["tiles/a", "tiles/b", "seen/a", "outcomes/a"]
+        with closing(open_online()) as store:
+            with store.write() as writer:
+                for name in names:
+                    writer.put_many(name, [(b"%d" % number, name.encode()) for number in range(40)])
+            with store.write() as writer:
+                writer.delete("tiles/a", b"7")
+                assert len(list(writer.scan("tiles/a"))) == 39
+                writer.put("tiles/a", b"40", b"")
+                assert [key for key, _ in writer.scan("tiles/a", b"4")] == [b"4", b"40"]
+            store.drop("tiles/b")
+            with store.read() as reader:
+                assert len(list(reader.scan("tiles/a"))) == 40
+                assert list(reader.scan("tiles/b")) == []
+                for name in names[2:]:
+                    keys = sorted(b"%d" % number for number in range(40))
+                    assert list(reader.scan(name)) == [(key, name.encode()) for key in keys]
+
     def test_a_block_that_raises_changes_nothing(self, open_online: OpenOnline) -> None:
         import pytest
 
@@ -79,14 +118,15 @@ class OnlineConformance:
                 writer.delete("nobody", b"never")
                 assert writer.get("space", b"a") is None
 
-    def test_a_view_stays_at_its_moment(self, open_online: OpenOnline) -> None:
+    def test_a_view_never_goes_back_and_a_steady_one_stays(self, open_online: OpenOnline) -> None:
         with closing(open_online()) as store:
             put(store, "space", b"key", b"before")
             with store.read() as reader:
+                assert reader.get("space", b"key") == b"before"
                 put(store, "space", b"key", b"after")
                 put(store, "new", b"key", b"after")
-                assert reader.get("space", b"key") == b"before"
-                assert reader.get("new", b"key") is None
+                expected = [b"before", None] if store.steady else [b"after", b"after"]
+                assert reader.fetch([("space", b"key"), ("new", b"key")]) == expected
             assert stored(store, "space", b"key") == b"after"
             assert stored(store, "new", b"key") == b"after"
 
@@ -137,7 +177,7 @@ class OnlineConformance:
         for kill in range(KILLS):
             heard = killed_after(1 + kill * 7 % 40, write_forever, open_online)
             with closing(open_online()) as store, store.read() as reader:
-                left, right = reader.get("left", b"count"), reader.get("right", b"count")
+                left, right = reader.fetch([("left", b"count"), ("right", b"count")])
                 assert left == right
                 assert int(left or b"0") - heard[-1] in (0, 1)
                 assert len(list(reader.scan("keys"))) == int(left or b"0")
@@ -161,6 +201,7 @@ def _add_one(writer: OnlineWriter) -> int:
     count = int(writer.get("left", b"count") or b"0") + 1
     writer.put("left", b"count", b"%d" % count)
     writer.put("keys", b"%09d" % count, bytes(count % 7000))
+    writer.put("tiles/middle", b"count", b"%d" % count)
     writer.put("right", b"count", b"%d" % count)
     return count
 
@@ -168,8 +209,8 @@ def _add_one(writer: OnlineWriter) -> int:
 def _watch(store: OnlineStore, done: Event, torn: list[tuple[bytes | None, ...]]) -> None:
     while not done.is_set():
         with store.read() as reader:
-            seen = (reader.get("left", b"count"), reader.get("right", b"count"))
-        if seen[0] != seen[1]:
+            seen = tuple(reader.fetch([("left", b"count"), ("tiles/middle", b"count"), ("right", b"count")]))
+        if len(set(seen)) != 1:
             torn.append(seen)
 
 
