@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from skyloom.features.building import Building, buildings
 from skyloom.features.spaces import group_position, pack, position, progress_space, source_position, tiles_space, unpack
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import NotFound
@@ -14,14 +15,15 @@ from skyloom.kernel.units import format_duration
 from skyloom.platform import Platform
 from skyloom.runtime.served import released, worker_project
 
-BUILT, BUILDING = "built", "building"
+BUILT, BUILDING, REBUILDING = "built", "building", "rebuilding"
 
 
 class GroupStanding(msgspec.Struct, frozen=True):
     """One group: how it is declared and how it stands.
 
-    ``state`` is ``built`` or ``building`` (its tiles do not hold the events before it yet); ``behind`` counts the rows of
-    the log that it has not folded; ``fresh_ms`` is the moment at which it last folded any (``None``: never).
+    ``state`` is ``built``, ``building`` (it cannot be read before its tiles hold all history), or ``rebuilding`` (it is
+    read as it was until then); ``left`` counts the offsets of history still to be built. ``behind`` is how many offsets the
+    stream is beyond it; ``fresh_ms`` is the moment at which it last folded anything (``None``: never).
     """
 
     name: str
@@ -33,6 +35,7 @@ class GroupStanding(msgspec.Struct, frozen=True):
     lateness: str
     tiles: str
     state: str
+    left: int
     behind: int
     fresh_ms: int | None
 
@@ -106,6 +109,7 @@ def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupSta
     with platform.online.read() as view:
         folded = position(view, source_position(group.source)) or 0
         stands = position(view, group_position(group))
+        building = buildings(view, [group]).get(tiles_space(group))
         entry = view.get(progress_space(group.source), pack(folded)) if folded else None
     return GroupStanding(
         name=name,
@@ -116,10 +120,17 @@ def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupSta
         hops=_lengths([aggregate.hop_ms for aggregate in group.aggregates]),
         lateness=format_duration(group.lateness_ms),
         tiles=tiles_space(group),
-        state=BUILDING if stands is None and folded else BUILT,
+        state=_state(stands, folded, building),
+        left=0 if building is None else building.left,
         behind=end - (stands or 0),
         fresh_ms=None if entry is None else unpack(entry),
     )
+
+
+def _state(stands: int | None, folded: int, building: Building | None) -> str:
+    if stands is None and folded:
+        return BUILDING
+    return BUILT if building is None else REBUILDING
 
 
 def _lineage(

@@ -68,16 +68,11 @@ def narrowed(lake: Lake, model: ModelDef, project: ProjectDef, receipts: Sequenc
 
     An event counts for a window only when its effective time, which is never after its own time, is in it.
     """
-    entities: dict[str, set[tuple[str, str]]] = {}
-    for wanted in model.inputs:
-        if wanted.group is not None and wanted.entity:
-            group = project.groups[wanted.group]
-            entities.setdefault(group.source, set()).add((group.by[0], wanted.entity[0]))
     conditions: dict[str, list[Condition]] = {}
-    for source, pairs in entities.items():
-        groups = [group for group in project.groups.values() if group.source == source]
-        found = [*_recent(project, source, groups, receipts), *_of_entities(pairs, receipts)]
-        conditions[events_topic(source)] = found
+    for source in {group.source for group in project.groups.values()}:
+        groups = {name: group for name, group in project.groups.items() if group.source == source}
+        recent = _recent(project, source, list(groups.values()), receipts)
+        conditions[events_topic(source)] = [*recent, *_of_entities(model, groups, receipts)]
     return NarrowLake(lake, conditions)
 
 
@@ -96,10 +91,12 @@ def _recent(
     return [(project.sources[source].schema.time, ">=", min(receipt.at_ms for receipt in receipts) - max(known))]
 
 
-def _of_entities(pairs: set[tuple[str, str]], receipts: Sequence[Receipt]) -> list[Condition]:
-    """The entities of the requests, where all groups of a source are by the same column of theirs."""
-    by = {column for column, _ in pairs}
-    if len(by) > 1 or not all(column in receipt.request for _, column in pairs for receipt in receipts):
+def _of_entities(model: ModelDef, groups: dict[str, FeatureGroupDef], receipts: Sequence[Receipt]) -> list[Condition]:
+    """The entities of the requests, where all groups of a source are by the same first column and looked up directly."""
+    wanted = {(str(i.group), i.entity[0]) for i in model.inputs if i.group in groups and i.entity}
+    by = {groups[name].by[0] for name in groups}
+    known = all(column in receipt.request for _, column in wanted for receipt in receipts)
+    if len(by) > 1 or not known or {name for name, _ in wanted} != set(groups):
         return []
-    values = {receipt.request[column] for _, column in pairs for receipt in receipts} - {None}
+    values = {receipt.request[column] for _, column in wanted for receipt in receipts} - {None}
     return [(by.pop(), "in", sorted(values, key=str))] if values else []
