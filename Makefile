@@ -4,7 +4,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(CURDIR)/.venv-uv/bin/uv)
 BIN := .venv/bin
 RUN := $(CURDIR)/$(BIN)
 
-.PHONY: demo test check bench lock setup clean soak
+.PHONY: demo test check bench bench-features lock setup clean soak
 
 demo: setup
 	$(BIN)/skyloom demo
@@ -20,6 +20,14 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# Beside DuckDB, Polars and Feast, which get environments of their own in the cache folder at the first run.
+bench-features: setup
+	$(BIN)/python -m bench features
+
+# The same tests with many more random histories: about an hour.
+soak: setup
+	SKYLOOM_HISTORIES=20000 $(BIN)/pytest -n 2 --dist loadgroup tests/features
 
 setup: .venv/ready
 

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import demo, join, online, predictions, startup, up
+from bench import demo, join, online, predictions, startup, training, up
 from bench.figure import HEAD, Figure, row
 
 MEASURES: dict[str, Callable[[], list[Figure]]] = {
@@ -17,18 +17,26 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "read": online.read,
     "fold": online.fold,
     "join": join.join,
+    "training": training.training,
+    "whole": training.whole,
+    "feast": training.feast,
+    "history": training.history,
 }
+TRAINING = ("training", "whole", "feast", "history")
+FEATURES = ("read", "fold", *TRAINING)
+"""What ``features`` stands for: the online store, and training sets beside peers in environments of their own."""
 
 
 def main(names: list[str]) -> int:
-    """Run some measures by name, or all; 2 for a name that is not there, 1 when one could not be run."""
+    """Run some measures by name, or all but those of `TRAINING`; 2 for an unknown name, 1 when one could not be run."""
+    names = [each for name in names for each in (FEATURES if name == "features" else (name,))]
     unknown = [name for name in names if name not in MEASURES]
     if unknown:
         print(f"no measure {', '.join(unknown)}; there are: {', '.join(MEASURES)}", file=sys.stderr)
         return 2
     begun, failed = time.perf_counter(), 0
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}\n\n{HEAD}")
-    for name in names or MEASURES:
+    for name in names or [each for each in MEASURES if each not in TRAINING]:
         try:
             figures = MEASURES[name]()
         except Exception as error:

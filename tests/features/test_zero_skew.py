@@ -1,5 +1,6 @@
 """One value everywhere: what the stream folds, what a request is served, what a training set joins, and the oracle."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from skyloom.kernel.units import MINUTE
 from skyloom.ports.log import LogBatch
 from skyloom.stores.online.lmdb import LmdbOnline
 
+HISTORIES = int(os.environ.get("SKYLOOM_HISTORIES", "1000"))
+"""Random histories that stream, training set and oracle are compared on; ``make soak`` takes many more."""
+
 CUTS = st.lists(st.integers(1, 4), max_size=4)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=HISTORIES, deadline=None)
 @given(histories(), CUTS)
 def test_stream_training_set_and_oracle_agree_on_every_value(history: History, cuts: list[int]) -> None:
     played = play(history, cuts)
