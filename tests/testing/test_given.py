@@ -1,15 +1,24 @@
 """Features unit-tested by their users: what `given` says is what a few lines of plain Python say."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given as where
 from hypothesis import settings
 from hypothesis import strategies as st
+from tests.features.memory import MemoryOnline
 
 import skyloom as sky
+from skyloom.features.fold import SourceFold
+from skyloom.features.lookup import OnlineFeatures
+from skyloom.ingest.codec import decode
+from skyloom.ingest.rows import encode_rows
 from skyloom.kernel.errors import DataError, DeclarationError, UsageError
+from skyloom.plan.compile import compile_project
+from skyloom.ports.log import LogBatch
+from skyloom.spec.project import Project
 from skyloom.testing import given
 
 MINUTE = 60_000
@@ -107,3 +116,27 @@ def test_errors_say_what_to_write():
         given(sky.Source(Landing), []).at(START, by_carrier, by="UA")
     with pytest.raises(DeclarationError, match="there is no column 'delai'"):
         world.at(START, sky.Features(landings, by="carrier", x=sky.sum("delai", over=["1h"])), by="UA")
+
+
+@settings(max_examples=40, deadline=None)
+@where(EVENTS, st.integers(0, 1600))
+def test_it_says_what_the_stream_and_serving_say(happened: list[tuple[int, int, int, int | None]], minute: int):
+    """The same events folded into tiles one by one as they arrive, and read as serving reads."""
+    world, t = given(landings, []), START + minute * MINUTE
+    rows: list[tuple[int, dict[str, Any]]] = []
+    for number, at, late, tenths in happened:
+        row = landing(number, at, delay=None if tenths is None else tenths / 10)
+        arrived = row["landed"] + max(late - 200, 0) * MINUTE
+        rows.append((arrived, row))
+        world = world.also(landings, [row], arrived=arrived)
+    project = compile_project(Project("p", Path(), "p.py", {"landings": landings}, {"by_carrier": by_carrier}, {}, {}))
+    group, source = project.groups["by_carrier"], project.sources["landings"]
+    store, fold = MemoryOnline(), SourceFold(source, [group])
+    names = source.schema.names
+    seen = sorted((each for each in rows if each[0] < t), key=lambda each: each[0])
+    for offset, (arrived, row) in enumerate(seen):
+        batch = LogBatch(offset, 1, arrived, False, encode_rows([[row[name] for name in names]]))
+        with store.write() as writer:
+            fold.fold(writer, decode([batch], source.schema), offset + 1, arrived)
+    read = OnlineFeatures(store, {"by_carrier": group}).read([("by_carrier", ("UA",))], t)
+    assert tuple(world.at(t, by_carrier, by="UA").values()) == read.values[0]
