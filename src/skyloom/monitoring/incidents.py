@@ -6,11 +6,15 @@ import msgspec
 
 from skyloom.ingest.rows import Value
 from skyloom.kernel.ids import new_id
+from skyloom.kernel.units import MINUTE
 from skyloom.ports.metadata import Metadata
 
 KIND = "incident"
 
-_SHOWN = 50
+QUIET_MS = 10 * MINUTE
+"""What is found of a model so soon after an incident belongs to it."""
+
+_SHOWN, _NAMED = 50, 1_000
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -25,8 +29,8 @@ class Difference(msgspec.Struct, frozen=True):
 class Incident(msgspec.Struct, frozen=True):
     """Served values of a model were unequal to those recomputed from the lake: found when, by whom.
 
-    ``receipts`` are the ids of the predictions, ``values`` counts what was unequal in them, ``differences`` holds the first
-    50.
+    ``receipts`` are the ids of the predictions (1,000 of them at most), ``values`` counts what was unequal, ``differences``
+    holds the first 50. What more was found within the next ten minutes is in the log and in the meters.
     """
 
     id: str
@@ -39,17 +43,19 @@ class Incident(msgspec.Struct, frozen=True):
 
 
 def report(metadata: Metadata, model: str, differences: Sequence[Difference], *, actor: str, now_ms: int) -> Incident | None:
-    """Record an incident of the predictions that differ; ``None`` when each of them is in one already, or none differs.
+    """Record an incident of the predictions that differ; ``None`` when none differs, each is in an incident already, or one
+    was found in the last ten minutes.
 
-    A search that is repeated after a crash, or by a person, therefore records nothing twice.
+    A search that is repeated after a crash, or by a person, therefore records nothing twice, and a fault that goes on is no
+    flood of documents.
     """
     with metadata.transaction(actor) as transaction:
         stored = [_decode(document.body) for document in transaction.list(KIND, f"{model}/")]
         known = {receipt for incident in stored for receipt in incident.receipts}
         new = [each for each in differences if each.receipt not in known]
-        if not new:
+        if not new or any(0 <= now_ms - incident.found_ms < QUIET_MS for incident in stored):
             return None
-        receipts = tuple(dict.fromkeys(each.receipt for each in new))
+        receipts = tuple(dict.fromkeys(each.receipt for each in new))[:_NAMED]
         incident = Incident(new_id("incident"), model, now_ms, actor, receipts, len(new), tuple(new[:_SHOWN]))
         body = msgspec.json.encode(incident)
         transaction.put(KIND, f"{model}/{incident.id}", body, action="incident.found", expect=0)

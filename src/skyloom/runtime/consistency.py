@@ -98,15 +98,12 @@ class Watch:
             return None
 
     def _report(self, model: str, skew: Skew) -> Incident | None:
-        now = self._platform.clock.now_ms()
-        incident = report(self._platform.metadata, model, skew.differences, actor=WATCHER, now_ms=now)
-        if incident is not None:
-            first = incident.differences[0]
-            _log.error(
-                "%s: %d served values of %s are not those of the lake; %s of prediction %s was %r and is %r",
-                incident.id, incident.values, model, first.input, first.receipt, first.served, first.recomputed,
-            )  # fmt: skip
-        return incident
+        first, now = skew.differences[0], self._platform.clock.now_ms()
+        _log.error(
+            "%d served values of %s are not those of the lake; %s of prediction %s was %r and is %r",
+            len(skew.differences), model, first.input, first.receipt, first.served, first.recomputed,
+        )  # fmt: skip
+        return report(self._platform.metadata, model, skew.differences, actor=WATCHER, now_ms=now)
 
     def _keep(self, now: Watched) -> None:
         folder = self._platform.state / WATCHER
