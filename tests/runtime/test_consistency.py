@@ -76,13 +76,19 @@ def test_a_prediction_waits_until_the_lake_holds_what_it_saw(platform: Platform,
     assert watched(platform, MODEL) == before
 
 
-def test_a_version_whose_definition_is_gone_does_not_stop_the_watch(platform: Platform, answer: Any):
-    receipts = answer(slice(0, 3))
+def test_what_cannot_be_computed_again_does_not_stop_the_watch(platform: Platform, answer: Any):
+    receipts = answer(slice(0, 6))
     Watch(platform).look()
-    _log(platform, [msgspec.structs.replace(receipts[0], id="p_gone", version=9)])
-    assert Watch(platform).look() == []
-    assert watched(platform, MODEL).failed == 1
-    assert watched(platform, MODEL).position == platform.log.end(predictions_topic(MODEL))
+    gone = msgspec.structs.replace(receipts[0], id="p_gone", version=9)
+    damaged = msgspec.structs.replace(receipts[1], id="p_damaged", request={"plan": "basic"})
+    wrong = msgspec.structs.replace(receipts[2], id="p_wrong", inputs=receipts[2].inputs[:-1])
+    _log(platform, [gone, damaged, wrong, msgspec.structs.replace(receipts[3], id="p_right")])
+    before = watched(platform, MODEL)
+    [found] = Watch(platform).look()
+    assert found.receipts == ("p_wrong",)
+    now = watched(platform, MODEL)
+    assert (now.failed, now.predictions - before.predictions, now.unequal) == (2, 2, 1)
+    assert now.position == platform.log.end(predictions_topic(MODEL))
 
 
 def test_the_sample_is_the_same_when_taken_again(answer: Any):

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import msgspec
+
 from skyloom.features.dataset import inputs_of, served
 from skyloom.ingest.receipts import receipts_table
+from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
+from skyloom.kernel.units import DAY, HOUR
 from skyloom.platform import Platform
-from skyloom.runtime.narrow import narrowed
+from skyloom.runtime.narrow import narrowed, reach_of
 from skyloom.runtime.state import applied
 
 MODEL = "churn"
@@ -27,11 +31,16 @@ def test_fewer_events_give_the_same_inputs(platform: Platform, answer: Any):
 
 
 def test_requests_without_an_entity_read_what_is_recent(platform: Platform, answer: Any):
-    import msgspec
-
     [receipt, *_] = answer(slice(-1, None))
     nobody = msgspec.structs.replace(receipt, request={**receipt.request, "customer_id": None})
     project = applied(platform.metadata).project
     rows = narrowed(platform.lake, project.models[MODEL], project, [nobody]).read("events/visits").to_pylist()
     assert rows
     assert min(row["at"].timestamp() * 1000 for row in rows) >= receipt.at_ms - 29 * 86_400_000
+
+
+def test_the_reach_of_a_group_is_that_of_its_longest_window():
+    aggregates = (AggregateDef("a", "count", None, DAY, HOUR), AggregateDef("b", "count", None, HOUR, HOUR))
+    assert reach_of(FeatureGroupDef("g", "s", ("k",), aggregates, {}, 0)) == DAY + HOUR
+    known = {"name", "kind", "column", "window_ms", "hop_ms"}
+    assert set(AggregateDef.__struct_fields__) == known, "does what is new let a window reach farther back? see reach_of"

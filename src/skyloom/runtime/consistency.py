@@ -8,6 +8,7 @@ that an audit would want to know. A watch that lost its file begins again with t
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -50,6 +51,13 @@ class Watched(msgspec.Struct, frozen=True):
     at_ms: int | None = None
 
 
+class _Compared(NamedTuple):
+    """What comparing a sample gave, and how many of it could not be computed again."""
+
+    skew: Skew
+    failed: int
+
+
 class Watch:
     """Watches over every model of a project. One process does so at a time: the scheduler's."""
 
@@ -68,10 +76,10 @@ class Watch:
             return None
         receipts = decode_receipts(batches)
         sample = sample_of(receipts, SAMPLE)
-        skew = self._compare(model, sample)
-        incident = self._report(model, skew) if skew is not None and skew.differences else None
+        compared = self._compare(model, sample)
+        incident = self._report(model, compared.skew) if compared.skew.differences else None
         now = self._platform.clock.now_ms()
-        self._keep(_moved(before, batches[-1].end, len(receipts) - len(sample), skew, len(sample), now))
+        self._keep(_moved(before, batches[-1].end, len(receipts) - len(sample), compared, now))
         return incident
 
     def _in_the_lake(self, batches: Sequence[LogBatch]) -> list[LogBatch]:
@@ -88,14 +96,20 @@ class Watch:
             ready.append(batch)
         return ready
 
-    def _compare(self, model: str, sample: list[Receipt]) -> Skew | None:
+    def _compare(self, model: str, sample: list[Receipt]) -> _Compared:
+        """The sample compared at once, or where one of it cannot be computed again, one by one."""
         try:
-            return compare(self._platform, model, sample)
+            return _Compared(compare(self._platform, model, sample), 0)
         except Transient:
             raise
-        except SkyloomError as error:
-            _log.error("%d predictions of %s cannot be computed again: %s", len(sample), model, error)
-            return None
+        except (SkyloomError, LookupError, TypeError, ValueError) as error:  # a receipt can be damaged in any way
+            if len(sample) == 1:
+                _log.error("prediction %s of %s cannot be computed again: %s", sample[0].id, model, error)
+                return _Compared(Skew(0, 0, ()), 1)
+        parts = [self._compare(model, [receipt]) for receipt in sample]
+        differences = tuple(each for part in parts for each in part.skew.differences)
+        skew = Skew(sum(p.skew.predictions for p in parts), sum(p.skew.values for p in parts), differences)
+        return _Compared(skew, sum(part.failed for part in parts))
 
     def _report(self, model: str, skew: Skew) -> Incident | None:
         first, now = skew.differences[0], self._platform.clock.now_ms()
@@ -126,16 +140,15 @@ def sample_of(receipts: Sequence[Receipt], most: int) -> list[Receipt]:
     return sorted(receipts, key=lambda receipt: digest(receipt.id.encode()))[:most]
 
 
-def _moved(before: Watched, position: int, passed: int, skew: Skew | None, sample: int, now_ms: int) -> Watched:
+def _moved(before: Watched, position: int, passed: int, compared: _Compared, now_ms: int) -> Watched:
     """The record after a round that ends at ``position``."""
-    done = Skew(0, 0, ()) if skew is None else skew
     return Watched(
         before.model,
         position,
-        before.predictions + done.predictions,
-        before.values + done.values,
-        before.unequal + len(done.differences),
+        before.predictions + compared.skew.predictions,
+        before.values + compared.skew.values,
+        before.unequal + len(compared.skew.differences),
         before.passed + passed,
-        before.failed + (sample if skew is None else 0),
+        before.failed + compared.failed,
         now_ms,
     )

@@ -40,12 +40,20 @@ def schedule(platform: Platform, profile: str) -> None:
                     retrainer.look()
             if time.monotonic() - compared > COMPARE_S:
                 compared = time.monotonic()
-                watch.look()
+                _compare(watch)
         except SkyloomError as error:
             _log.error("%s", error)
             judges.clear()
         if not busy:
             ending.wait(JUDGE_S)
+
+
+def _compare(watch: Watch) -> None:
+    """One round of the watch; when it cannot be done now, the next one does it, and nothing else waits for it."""
+    try:
+        watch.look()
+    except SkyloomError as error:
+        _log.error("served values could not be compared: %s", error)
 
 
 def main() -> None:

@@ -56,9 +56,12 @@ def compare(platform: Platform, model: str, receipts: Sequence[Receipt]) -> Skew
 
 
 def _differences(names: list[str], receipts: list[Receipt], again: list[tuple[Value, ...]]) -> list[Difference]:
-    return [
-        Difference(receipt.id, name, was, now)
-        for receipt, row in zip(receipts, again, strict=True)
-        for name, was, now in zip(names, receipt.inputs, row, strict=True)
-        if was != now or (was is None) is not (now is None)
-    ]
+    found: list[Difference] = []
+    for receipt, row in zip(receipts, again, strict=True):
+        if len(receipt.inputs) != len(names):
+            found.append(Difference(receipt.id, "inputs", f"{len(receipt.inputs)} values", f"{len(names)} values"))
+            continue
+        for name, was, now in zip(names, receipt.inputs, row, strict=True):
+            if was != now or (was is None) is not (now is None):
+                found.append(Difference(receipt.id, name, was, now))
+    return found
