@@ -88,6 +88,13 @@ def begin(writer: OnlineWriter, group: FeatureGroupDef, barrier: int) -> None:
         _write(writer, group, _State(barrier, beside=beside))
 
 
+def restart(writer: OnlineWriter, building: Building, barrier: int) -> None:
+    """Forget what was built and begin again, with the source's position in this transaction as the barrier."""
+    for key in [key for key, _ in writer.scan(building.space)]:
+        writer.delete(building.space, key)
+    _write(writer, building.group, _State(barrier, beside=building.state.beside))
+
+
 def buildings(view: OnlineReader | OnlineWriter, groups: Sequence[FeatureGroupDef]) -> dict[str, Building]:
     """The groups that are being built, by the space of their tiles."""
     stored = [(group, view.get(POSITIONS, build_position(group))) for group in groups]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from skyloom.features.batch import fold_packed
-from skyloom.features.building import Building, buildings
+from skyloom.features.building import Building, begin, buildings
 from skyloom.features.columns import effective_times, event_columns
 from skyloom.features.entities import entity_codes
 from skyloom.features.program import Program, compile_group
@@ -29,6 +29,7 @@ from skyloom.features.spaces import (
     unpack,
     verdicts_space,
 )
+from skyloom.features.tables import fold_rows
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
@@ -104,6 +105,10 @@ class SourceFold:
         """The groups that are still to be built from history."""
         return [group for group, _ in self.groups if position(view, group_position(group)) is None]
 
+    def begin(self, writer: OnlineWriter, group: FeatureGroupDef) -> None:
+        """Begin to build a group from history, up to the position of this transaction; see `skyloom.features.building`."""
+        begin(writer, group, self.position(writer))
+
     def build(self, writer: OnlineWriter, group: FeatureGroupDef, history: pa.Table) -> int:
         """Build a group from the first copies of every event below the source's position; how many were late."""
         late = fold_group(writer, group, compile_group(group), self.source, history)
@@ -128,6 +133,11 @@ class SourceFold:
             if len(value) > 8 and end > begin:
                 verdicts[begin:end] = np.frombuffer(value, np.uint8, offset=8)[-(end - begin) :]
         return _apart(events, verdicts)
+
+    def unsunk(self, view: OnlineReader | OnlineWriter) -> int | None:
+        """The offset from which on what was folded may not be in the lake; ``None`` when all is."""
+        first = next(iter(view.scan(verdicts_space(self.source.name))), None)
+        return None if first is None else unpack(first[1][:8])
 
     def forget(self, store: OnlineStore, sunk: int) -> None:
         """Let go of what is of no use once all before offset ``sunk`` is in the lake: verdicts, keys beyond the horizon."""
@@ -169,6 +179,9 @@ def fold_group(
 ) -> int:
     """Fold first copies into the tiles of one group (in its own space, or in another); how many were older than everything
     that the group keeps of their entity."""
+    if group.attributes:
+        fold_rows(writer, group, source, events, space)
+        return 0
     space = space or tiles_space(group)
     codes = entity_codes([events.column(name) for name in group.by])
     order = np.argsort(codes, kind="stable")
@@ -179,14 +192,14 @@ def fold_group(
     ends = events.column("_offset").to_numpy()[order] + 1
     entities = [events.column(name).take(pa.array(order[edges[:-1]])) for name in group.by]
     late = np.zeros(1, np.int64)
-    for begin in range(0, len(edges) - 1, _AT_ONCE):
-        firsts = edges[begin : begin + _AT_ONCE + 1]
-        mine = [column.slice(begin, _AT_ONCE) for column in entities]
+    for at in range(0, len(edges) - 1, _AT_ONCE):
+        firsts = edges[at : at + _AT_ONCE + 1]
+        mine = [column.slice(at, _AT_ONCE) for column in entities]
         keys = _entity_keys(mine)
         packed = fold_packed(program, writer.get_many(space, keys), columns, firsts, ends[firsts[1:] - 1], late)
         if packed.overflowed >= 0:
             raise _overflow(group, [column[packed.overflowed].as_py() for column in mine])
-        writer.put_many(space, sorted((key, packed.blob(at)) for at, key in enumerate(keys)))
+        writer.put_many(space, sorted((key, packed.blob(e)) for e, key in enumerate(keys)))
     return int(late[0])
 
 

@@ -103,20 +103,27 @@ class SeenKeys:
     def forget(self, store: OnlineStore, sunk: int) -> None:
         """Drop the generations that are wholly behind the horizon and, as all before offset ``sunk``, in the lake."""
         name = self._source.name
-        with store.read() as view:
-            memory = _load(view, name)
-        if self._horizon is None or not any(self._is_over(memory, each, sunk) for each in memory.generations[:-1]):
+        if self._horizon is None:
             return
-        for generation in memory.generations[:-1]:
-            generation.dropped = generation.dropped or self._is_over(memory, generation, sunk)
+        with store.read() as view:
+            if not self._over(_load(view, name), sunk):
+                return
         with store.write(durable=False) as writer:
+            memory = _load(writer, name)
+            over = self._over(memory, sunk)
+            for generation in over:
+                generation.dropped = True
             writer.put(POSITIONS, memory_position(name), msgspec.msgpack.encode(memory))
-        for generation in memory.generations:
-            if generation.dropped:
-                store.drop(seen_space(name, generation.number))
-        memory.generations = memory.alive()
+        for generation in over:
+            store.drop(seen_space(name, generation.number))
         with store.write(durable=False) as writer:
+            memory = _load(writer, name)
+            memory.generations = memory.alive()
             writer.put(POSITIONS, memory_position(name), msgspec.msgpack.encode(memory))
+
+    def _over(self, memory: _Memory, sunk: int) -> list[_Generation]:
+        """The generations to be dropped; the current one never is."""
+        return [generation for generation in memory.generations[:-1] if self._is_over(memory, generation, sunk)]
 
     def _is_over(self, memory: _Memory, generation: _Generation, sunk: int) -> bool:
         old = generation.newest < memory.watermark - (self._horizon or 0)

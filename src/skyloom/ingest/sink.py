@@ -1,13 +1,16 @@
 """From the log into the lake: first copies of events in batches, each batch once."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as _compute
 
 from skyloom.ingest.codec import decode, event_schema
 from skyloom.kernel.records.definitions import SourceDef
 from skyloom.ports.lake import Lake
 from skyloom.ports.log import Log
+
+pc: Any = _compute
 
 APP = "sink"
 """The name under which positions of the log are kept in the lake's tables."""
@@ -32,11 +35,14 @@ def read_slice(log: Log, source: SourceDef, offset: int, stop: int | None = None
 
 
 def read_all(log: Log, source: SourceDef, offset: int, stop: int) -> pa.Table:
-    """Every row of a source's events in ``offset .. stop - 1``."""
+    """Every row of a source's events in ``offset .. stop - 1`` that the log still holds."""
     tables = [event_schema(source.schema).empty_table()]
     while offset < stop:
-        rows, offset = read_slice(log, source, offset, stop)
+        rows, end = read_slice(log, source, offset, stop)
+        if end == offset:
+            break
         tables.append(rows)
+        offset = end
     return pa.concat_tables(tables)
 
 
@@ -44,27 +50,30 @@ class TableSink:
     """Gathers rows for one lake table and appends them together with the position they end at.
 
     ``rows`` counts those that wait; ``position`` is where the table stands. Rows that were offered but not flushed are
-    lost with the process, and are read from the log again.
+    lost with the process, and are read from the log again; those that the table holds already are left out. Several
+    sinks may feed one table, each as an ``app`` of its own.
     """
 
-    def __init__(self, lake: Lake, table: str) -> None:
-        self._lake, self._table = lake, table
+    def __init__(self, lake: Lake, table: str, app: str = APP) -> None:
+        self._lake, self._table, self._app = lake, table, app
         self._waiting: list[pa.Table] = []
         self.rows = 0
-        self._end = self.position = lake.position(table, APP) or 0
+        self._end = self.position = lake.position(table, app) or 0
 
-    def offer(self, rows: pa.Table, end: int) -> None:
-        """Take rows of the log that end before offset ``end``."""
+    def offer(self, rows: pa.Table, end: int, offsets: pa.ChunkedArray | None = None) -> None:
+        """Take rows of the log that end before offset ``end``; ``offsets`` are theirs where some may be in the table."""
+        if offsets is not None and len(rows) and self.position > offsets[0].as_py():
+            rows = rows.filter(pc.greater_equal(offsets, self.position))
         if len(rows):
             self._waiting.append(rows)
             self.rows += len(rows)
-        self._end = end
+        self._end = max(end, self._end)
 
     def flush(self) -> int:
         """Append what waits, in one version of the table; how many rows. Raises `Transient`, and then all still waits."""
         count = self.rows
         if count:
-            self._lake.append(self._table, pa.concat_tables(self._waiting), app=APP, position=self._end)
+            self._lake.append(self._table, pa.concat_tables(self._waiting), app=self._app, position=self._end)
         self._waiting.clear()
         self.rows = 0
         self.position = self._end

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from skyloom.engines.local import notify_ready, tie_to_parent
-from skyloom.kernel.errors import Transient
+from skyloom.kernel.errors import Conflict, Transient
 from skyloom.platform import Platform, open_platform
 from skyloom.runtime.ownership import answer, owning
 from skyloom.runtime.served import worker_project
@@ -43,6 +43,9 @@ def _own(platform: Platform, ending: Ending) -> None:
         try:
             busy = worker.step()
             asked = answer(platform, worker, asked)
+        except Conflict as error:
+            _log.warning("%s", error)
+            return
         except Transient as error:
             _log.warning("%s; trying again", error)
             ending.wait(AFTER_FAULT_S)

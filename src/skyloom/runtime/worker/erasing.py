@@ -1,0 +1,155 @@
+"""Erasures carried out: the lake without the events, and the tiles of the entities that they touched built anew."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from skyloom.features.building import buildings, restart
+from skyloom.features.fold import fold_group
+from skyloom.features.spaces import entity_key, tiles_space
+from skyloom.ingest.deadletter import dead_letter_table
+from skyloom.ingest.sink import events_topic
+from skyloom.kernel.records.definitions import FeatureGroupDef
+from skyloom.monitoring.outcomes import read_position, write_position
+from skyloom.platform import Platform
+from skyloom.ports.lake import Lake
+from skyloom.ports.online import OnlineWriter
+from skyloom.runtime.worker.erasure import TOPIC, Erasure, asked_before, forgotten
+from skyloom.runtime.worker.fence import Fenced
+from skyloom.runtime.worker.lag import Lag
+from skyloom.runtime.worker.source import SourceLine
+
+_SPACE = "erasing"
+_Entities = dict[str, list[tuple[Any, ...]]]
+"""The entities that an erasure touches, by the space of a group's tiles."""
+
+
+class ErasuresLine:
+    """The topic of erasures, one after the other. What an erasure touches is written down before the lake loses it, so that
+    a killed worker carries it out to the end; tiles and position move in one transaction."""
+
+    waiting = 0
+
+    def __init__(self, platform: Platform, online: Fenced, sources: Sequence[SourceLine]) -> None:
+        self._platform, self._online = platform, online
+        self._sources = {line.source.name: line for line in sources}
+        with online.read() as view:
+            self._offset = read_position(view, TOPIC)
+        self._known = 0
+        self._listen()
+
+    def step(self) -> int:
+        """Carry out the next erasure; how many."""
+        self._listen()
+        batches = self._platform.log.read(TOPIC, self._offset, 1)
+        if not batches:
+            return 0
+        erasure = msgspec.msgpack.decode(batches[0].payload, type=Erasure)
+        self._carry_out(erasure, batches[0].end)
+        self._offset = batches[0].end
+        return 1
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def lag(self) -> Lag:
+        """How many erasures are to be carried out."""
+        left = self._platform.log.end(TOPIC) - self._offset
+        return Lag(left, left)
+
+    def _listen(self) -> None:
+        """Let every source leave out what is asked to be forgotten from now on, carried out or not."""
+        end = self._platform.log.end(TOPIC)
+        if end != self._known:
+            asked = asked_before(self._platform.log, end)
+            for name, line in self._sources.items():
+                line.erasures = [erasure for erasure in asked if erasure.source == name]
+            self._known = end
+
+    def _carry_out(self, erasure: Erasure, end: int) -> None:
+        line = self._sources.get(erasure.source)
+        touched: _Entities = {}
+        if line is not None:
+            line.flush()
+            touched = self._touched(erasure, line)
+            _rewrite(self._platform.lake, erasure)
+        with self._online.write(durable=False) as writer:
+            if line is not None:
+                _refold(writer, self._platform.lake, line, touched)
+            writer.delete(_SPACE, erasure.id.encode())
+            write_position(writer, TOPIC, end)
+
+    def _touched(self, erasure: Erasure, line: SourceLine) -> _Entities:
+        key = erasure.id.encode()
+        with self._online.read() as view:
+            stored = view.get(_SPACE, key)
+        if stored is not None:
+            return msgspec.msgpack.decode(stored, type=_Entities)
+        events = _named(self._platform.lake, events_topic(erasure.source), erasure.column, erasure.values)
+        if events is not None:
+            events = events.filter(pa.array(forgotten(events, [erasure])))
+        found = {tiles_space(group): _entities(group, events) for group, _ in line.fold.groups}
+        with self._online.write(durable=False) as writer:
+            writer.put(_SPACE, key, msgspec.msgpack.encode(found))
+        return found
+
+
+def _entities(group: FeatureGroupDef, events: pa.Table | None) -> list[tuple[Any, ...]]:
+    if events is None:
+        return []
+    rows = zip(*(events.column(name).to_pylist() for name in group.by), strict=True)
+    return sorted({row for row in rows if None not in row}, key=repr)
+
+
+def _named(lake: Lake, table: str, column: str, values: Sequence[Any]) -> pa.Table | None:
+    if lake.version(table) is None or not values:
+        return None
+    return lake.read(table, where=[(column, "in", sorted(set(values), key=repr))])
+
+
+def _rewrite(lake: Lake, erasure: Erasure) -> None:
+    """New versions of the source's tables without the events, where there are any; each notes the erasure."""
+    topic, note = events_topic(erasure.source), {"erasure": erasure.id}
+    if lake.version(topic) is not None:
+        events = lake.read(topic)
+        gone = forgotten(events, [erasure])
+        if gone.any():
+            lake.overwrite(topic, events.filter(pa.array(~gone)), note=note)
+    for table in (dead_letter_table(erasure.source), f"quarantine/{erasure.source}"):
+        if lake.version(table) is not None:
+            refused = lake.read(table)
+            kept = [not _speaks_of(text, erasure) for text in refused.column("row").to_pylist()]
+            if not all(kept):
+                lake.overwrite(table, refused.filter(pa.array(kept)), note=note)
+
+
+def _speaks_of(text: str, erasure: Erasure) -> bool:
+    try:
+        row = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return False
+    return isinstance(row, dict) and row.get(erasure.column) in erasure.values  # pyright: ignore[reportUnknownMemberType]
+
+
+def _refold(writer: OnlineWriter, lake: Lake, line: SourceLine, touched: _Entities) -> None:
+    """The tiles of the touched entities from what the lake holds: everything that is folded."""
+    in_work = buildings(writer, [group for group, _ in line.fold.groups])
+    for group, program in line.fold.groups:
+        space = tiles_space(group)
+        entities = touched.get(space, [])
+        if not entities:
+            continue
+        if space in in_work:
+            restart(writer, in_work[space], line.fold.position(writer))
+            if not in_work[space].state.beside:
+                continue
+        for entity in entities:
+            writer.delete(space, entity_key(*entity))
+        events = _named(lake, events_topic(line.source.name), group.by[0], [entity[0] for entity in entities])
+        if events is not None and len(events):
+            wanted = set(entities)
+            rows = zip(*(events.column(name).to_pylist() for name in group.by), strict=True)
+            mine = events.filter(pa.array([row in wanted for row in rows])).sort_by("_offset")
+            fold_group(writer, group, program, line.source, mine)
