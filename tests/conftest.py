@@ -1,10 +1,26 @@
-"""What all tests may ask for."""
+"""What all tests may ask for, and what the report says about the services they ran on."""
 
 from typing import Any
 
-from tests.services.fixtures import new_redis, redis_server
+import pytest
+from tests.services.fixtures import NOTES, kafka, kafka_broker, new_kafka, new_redis, redis_server
 
-__all__ = ["new_redis", "redis_server"]
+__all__ = ["kafka", "kafka_broker", "new_kafka", "new_redis", "redis_server"]
+
+_NOTES = "services"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the notes of a worker of xdist to the process that reports."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_NOTES] = session.config.stash.get(NOTES, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what a worker noted."""
+    node.config.stash.setdefault(NOTES, []).extend(getattr(node, "workeroutput", {}).get(_NOTES, []))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -15,5 +31,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         if "service: " in reason:
             what = reason.partition("service: ")[2]
             missing[what] = missing.get(what, 0) + 1
+    for note in terminalreporter.config.stash.get(NOTES, []):
+        terminalreporter.write_line(note)
     for what, count in missing.items():
         terminalreporter.write_line(f"SKIPPED {count} tests: {what}", yellow=True, bold=True)

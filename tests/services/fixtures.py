@@ -5,17 +5,23 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from tests.services.kafka import ENABLE as ENABLE_KAFKA
+from tests.services.kafka import KafkaServer, MockKafka
 from tests.services.process import REQUIRED, Missing
 from tests.services.redis import RedisServer
 
+NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
+"""What the report says at its end about the servers of this process."""
 
-def unavailable(missing: Missing) -> None:
+
+def unavailable(why: str) -> NoReturn:
     """Skip what needs the service, aloud; fail where every service has to be there."""
     if os.environ.get(REQUIRED) == "required":
-        pytest.fail(str(missing), pytrace=False)
-    pytest.skip(f"service: {missing}")
+        pytest.fail(why, pytrace=False)
+    pytest.skip(f"service: {why}")
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +50,54 @@ class new_redis_servers(ExitStack):
         try:
             server = RedisServer(folder / "data", persistent=persistent)
         except Missing as missing:
-            unavailable(missing)
-            raise
+            unavailable(str(missing))
         self.callback(server.stop, kill=True)
         return server
+
+
+@pytest.fixture(scope="session")
+def kafka(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer | MockKafka]:
+    """A broker that the tests of a process share: use topics of your own, and the mark ``xdist_group("kafka")``.
+
+    Without Java or its jars it is librdkafka's mock cluster: see ``kafka_broker`` for what that cannot do.
+    """
+    try:
+        server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+    except Missing as missing:
+        if os.environ.get(REQUIRED) == "required":
+            pytest.fail(str(missing), pytrace=False)
+        mock = MockKafka()
+        _note(request, f"{mock} ({missing})")
+        yield mock
+        return
+    _note(request, str(server))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def kafka_broker(kafka: KafkaServer | MockKafka) -> KafkaServer:
+    """A real broker: it makes topics, deletes messages and lists groups, which the mock does not."""
+    if isinstance(kafka, MockKafka):
+        unavailable(f"only librdkafka's mock of Kafka runs here: {ENABLE_KAFKA}")
+    return kafka
+
+
+@pytest.fixture
+def new_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], KafkaServer]]:
+    """Starts brokers to be stopped, killed and restarted by one test."""
+    with ExitStack() as stack:
+
+        def start() -> KafkaServer:
+            try:
+                server = KafkaServer(tmp_path_factory.mktemp("kafka"))
+            except Missing as missing:
+                unavailable(str(missing))
+            stack.callback(server.stop, kill=True)
+            return server
+
+        yield start
+
+
+def _note(request: pytest.FixtureRequest, note: str) -> None:
+    request.config.stash.setdefault(NOTES, []).append(f"Kafka in these tests: {note}")

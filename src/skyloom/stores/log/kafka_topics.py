@@ -1,0 +1,138 @@
+"""Kafka's topics and the positions of its consumer groups, by their names there."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from skyloom.kernel.errors import Transient
+from skyloom.stores.log.kafka_clients import LARGEST, PATIENCE_S, Clients, explained, translated
+
+if TYPE_CHECKING:
+    from confluent_kafka import TopicPartition
+
+_T = TypeVar("_T")
+_BITS = 20
+_FOR_EVER = "-1"
+_MADE_WITH = {
+    "cleanup.policy": "delete",
+    "retention.ms": _FOR_EVER,
+    "retention.bytes": _FOR_EVER,
+    "max.message.bytes": str(LARGEST),
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.after.max.ms": str((1 << 63) - 1),
+}
+_PAUSE_S = 0.02
+
+
+class Topics:
+    """Which topics there are. Remembers those it has seen, whose number of partitions does not change."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+        self._counts: dict[str, int] = {}
+
+    def partitions(self, topic: str) -> int | None:
+        """The number of partitions, or `None` for a topic that is not there (yet everywhere)."""
+        asker = self._clients.asker()
+        if topic not in self._counts:
+            with translated(f"asking for {topic}"):
+                found = asker.list_topics(topic, timeout=PATIENCE_S).topics[topic]
+            parts = found.partitions.values()
+            if found.error is not None or not parts or any(part.leader < 0 for part in parts):
+                return None
+            self._counts[topic] = len(parts)
+        return self._counts[topic]
+
+    def make(self, topic: str, partitions: int) -> int:
+        """Make a topic that is not there; the number of partitions that it has."""
+        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka.cimpl import NewTopic
+
+        there = self.partitions(topic)
+        if there is not None:
+            return there
+        settings = self._clients.settings
+        new = NewTopic(topic, partitions, settings.replication, config={**_MADE_WITH, **dict(settings.topic)})
+        try:
+            self._clients.admin().create_topics([new])[topic].result(PATIENCE_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise explained(error.args[0], f"making {topic}") from error
+        return _eventually(lambda: self.partitions(topic), f"{topic} was made and is not there")
+
+    def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
+        """The offsets of the first message that is kept and after the last one."""
+        from confluent_kafka import TopicPartition
+
+        asker = self._clients.asker()
+        with translated(f"asking for the end of {topic}"):
+            found = asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE_S)
+        return found
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Forget the messages below an offset."""
+        from confluent_kafka import TopicPartition
+
+        with translated(f"forgetting the oldest of {topic}"):
+            for done in self._clients.admin().delete_records([TopicPartition(topic, partition, offset)]).values():
+                done.result(PATIENCE_S)
+
+
+class Positions:
+    """Positions of consumers: Kafka's committed offset, and the exact one in its metadata."""
+
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
+
+    def committed(self, group: str, place: "TopicPartition") -> int | None:
+        """The position of a group, if it has one."""
+        from confluent_kafka import ConsumerGroupTopicPartitions
+
+        asked = ConsumerGroupTopicPartitions(group, [place])
+        with translated(f"asking for the position of {group}"):
+            found = self._clients.admin().list_consumer_group_offsets([asked])[group].result(PATIENCE_S)
+        [stored] = found.topic_partitions or [place]
+        if stored.offset < 0:
+            return None
+        exact = stored.metadata or ""
+        return int(exact) if exact.isdecimal() else stored.offset << _BITS
+
+    def commit(self, group: str, place: "TopicPartition", offset: int) -> int:
+        """Move a position forward; where it is then."""
+        from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+        stands = self.committed(group, place)
+        if stands is not None and stands >= offset:
+            return stands
+        # What is begun counts as read for Kafka's own tools: their lag is 0 once ours is.
+        message = -(-offset >> _BITS)
+        new = TopicPartition(place.topic, place.partition, message, str(offset))
+        with translated(f"committing the position of {group}"):
+            asked = [ConsumerGroupTopicPartitions(group, [new])]
+            done = self._clients.admin().alter_consumer_group_offsets(asked)[group].result(PATIENCE_S)
+            for each in done.topic_partitions or []:
+                if each.error is not None:
+                    raise explained(each.error, f"committing the position of {group}")
+        return offset
+
+    def consumers(self, place: "TopicPartition") -> dict[str, int]:
+        """The positions of all groups under our prefix, by the names of their consumers."""
+        with translated("asking for consumer groups"):
+            listed = self._clients.admin().list_consumer_groups().result(PATIENCE_S)
+        found: dict[str, int] = {}
+        for group in listed.valid or []:
+            name = self._clients.settings.original(group.group_id)
+            position = None if name is None else self.committed(group.group_id, place)
+            if name is not None and position is not None:
+                found[name] = position
+        return found
+
+
+def _eventually(found: Callable[[], _T | None], why: str) -> _T:
+    """Ask again until the brokers have told each other."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (result := found()) is None:
+        if time.monotonic() > deadline:
+            raise Transient(why, fix="look after Kafka's brokers, then try again")
+        time.sleep(_PAUSE_S)
+    return result
