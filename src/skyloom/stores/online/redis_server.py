@@ -1,0 +1,103 @@
+"""A Redis or Valkey server as the online store needs it, and its errors in our words."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from skyloom.kernel.errors import DataError, DeclarationError, MissingExtra, Transient
+
+SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
+PREFIX = "skyloom"
+_DRIVER_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
+_TIMEOUT_S = 5.0
+_TRIES = 3
+
+
+class Address:
+    """A server's URL. Of its options, ``prefix`` is ours: what all keys of the store begin with; the others are redis-py's.
+
+    >>> address = Address("valkey://:secret@cache:6379/2?prefix=flights")
+    >>> address.url, address.prefix, str(address)
+    ('redis://:secret@cache:6379/2', 'flights', 'valkey://cache:6379/2')
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in SCHEMES:
+            raise DeclarationError(
+                f"{parts.scheme or url!r} is no scheme of Redis", tried=", ".join(SCHEMES), fix="redis://HOST:6379/0"
+            )
+        options = dict(parse_qsl(parts.query))
+        self.prefix = options.pop("prefix", PREFIX)
+        scheme = _DRIVER_SCHEMES.get(parts.scheme, parts.scheme)
+        self.url = urlunsplit(parts._replace(scheme=scheme, query=urlencode(options)))
+        self._shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def client(self, *, alone: bool = False) -> Any:
+        """A client; ``alone``: with one connection, that stays. Raises `MissingExtra`, and what `answering` raises."""
+        try:
+            import redis
+        except ImportError as error:
+            raise MissingExtra("redis", "redis") from error
+        from redis.backoff import ExponentialBackoff
+        from redis.retry import Retry
+
+        with answering(self):
+            return redis.Redis.from_url(
+                self.url,
+                socket_timeout=_TIMEOUT_S,
+                socket_connect_timeout=_TIMEOUT_S,
+                single_connection_client=alone,
+                retry=Retry(ExponentialBackoff(cap=0.2, base=0.01), _TRIES),  # whatever we send may be sent again
+            )
+
+
+def check_server(client: Any, address: Address) -> None:
+    """Raises `DeclarationError` for a server that would lose single values, or tear a transaction."""
+    with answering(address):
+        memory, cluster = client.info("memory"), client.info("cluster")
+    policy = memory["maxmemory_policy"]
+    if memory["maxmemory"] and policy != "noeviction":
+        raise DeclarationError(
+            f"{address} throws single values away when its memory is full (maxmemory-policy {policy})",
+            tried="features that miss some of their events would be served without a sign of it",
+            fix="redis-cli CONFIG SET maxmemory-policy noeviction",
+        )
+    if cluster.get("cluster_enabled"):
+        raise DeclarationError(
+            f"{address} is a Redis Cluster, in which no transaction spans two slots",
+            tried="values and the positions they stand for are written together",
+            fix="use one primary, with as many replicas as you like",
+        )
+
+
+@contextmanager
+def answering(address: Address) -> Generator[None]:
+    """Turns redis-py's errors into ours: `Transient` when the server is away, busy or full, `DeclarationError` when it does
+    not let us in, `DataError` for all else."""
+    from redis import exceptions
+
+    try:
+        yield
+    except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
+        raise DeclarationError(
+            f"{address} does not let us in: {error}",
+            tried=str(address),
+            fix="give user and password: redis://USER:PASSWORD@HOST",
+        ) from error
+    except (
+        exceptions.ConnectionError,
+        exceptions.TimeoutError,
+        exceptions.BusyLoadingError,
+        exceptions.OutOfMemoryError,
+        exceptions.ReadOnlyError,
+    ) as error:
+        raise Transient(f"{address} does not answer now: {error}", tried=str(address), fix="redis-cli PING") from error
+    except exceptions.RedisError as error:
+        raise DataError(
+            f"{address} cannot be used: {error}", tried=str(address), fix="use an own database or prefix for this store"
+        ) from error
