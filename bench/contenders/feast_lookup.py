@@ -35,10 +35,10 @@ def prepare(events: pa.Table, labels: pa.Table) -> Any:
 
 
 def work(prepared: Any) -> pa.Table:
-    """The last value for every label."""
+    """The last value for every label; Feast leaves out labels whose last value is older than the view's ttl."""
     store, asked = prepared
     found = store.get_historical_features(entity_df=asked, features=["last:x"]).to_df()
-    return pa.table({"x": pa.array(found.sort_values("rid")["x"], pa.float64(), from_pandas=True)})
+    return pa.table({"rid": pa.array(found["rid"], pa.int64()), "x": pa.array(found["x"], pa.float64(), from_pandas=True)})
 
 
 contend("feast_lookup", prepare, work)

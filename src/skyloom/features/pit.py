@@ -79,7 +79,7 @@ def join(group: FeatureGroupDef, source: SourceDef, events: pa.Table, order: Int
     overflows.
     """
     program = compile_group(group)
-    entities, requests = _codes([events.column(name) for name in group.by], asked.entity)
+    entities, requests = codes_of([events.column(name) for name in group.by], asked.entity)
     count = 1 + max(int(entities.max(initial=NOBODY)), int(requests.max(initial=NOBODY)))
     requests[requests == NOBODY] = count  # an entity that has no event
     ours, theirs = by_entity(entities, count + 1), by_entity(requests, count + 1)
@@ -126,8 +126,8 @@ def _entities(edges: Int64s) -> Int64s:
     return np.repeat(np.arange(len(edges) - 1), np.diff(edges))
 
 
-def _codes(events: Sequence[pa.ChunkedArray], requests: Sequence[pa.ChunkedArray]) -> tuple[Int64s, Int64s]:
-    """Entities as numbers, equal where equal."""
+def codes_of(events: Sequence[pa.ChunkedArray], requests: Sequence[pa.ChunkedArray]) -> tuple[Int64s, Int64s]:
+    """Entities of events and of requests as numbers, equal where equal; `NOBODY` where a part is null."""
     codes = entity_codes([_one_after_the_other(*pair) for pair in zip(events, requests, strict=True)])
     return codes[: len(events[0])], codes[len(events[0]) :].copy()
 

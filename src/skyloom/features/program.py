@@ -71,7 +71,7 @@ def compile_group(group: FeatureGroupDef) -> Program:
     keep = [max(w for level, w in windows if level == index) + group.lateness_ms for index in range(len(levels))]
     scales = [10.0 ** group.scales.get(column, 0) for column in columns]
     outputs = [_output(a, columns, slots, levels, windows) for a in group.aggregates]
-    window, finish, value, present = (_ints(list(column)) for column in zip(*outputs, strict=True))
+    window, finish, value, present = (_ints([output[part] for output in outputs]) for part in range(4))
     tables = Tables(
         slot_kind=_ints([kind for kind, _ in slots]),
         slot_column=_ints([column for _, column in slots]),

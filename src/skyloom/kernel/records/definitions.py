@@ -41,6 +41,9 @@ class AggregateDef(msgspec.Struct, frozen=True):
 class FeatureGroupDef(msgspec.Struct, frozen=True):
     """The windowed aggregates of one source by one entity: a column, or several that name it together.
 
+    With ``attributes`` it is an entity table instead, without aggregates: the source's events are versions of rows, and a
+    request sees these columns of the newest version that was visible (see `skyloom.features.tables`).
+
     ``scales`` maps each aggregated column to the decimal digits that its sums keep.
     """
 
@@ -51,6 +54,19 @@ class FeatureGroupDef(msgspec.Struct, frozen=True):
     scales: dict[str, int]
     lateness_ms: int
     doc: str = ""
+    attributes: tuple[str, ...] = ()
+
+
+class LookupDef(msgspec.Struct, frozen=True):
+    """Columns that a request is given from the entity table ``group`` before anything else is made of it.
+
+    ``entity`` are the columns that hold the table's key: the request's own, or those of a lookup before. The new columns are
+    called ``prefix`` and the attribute's name.
+    """
+
+    group: str
+    entity: tuple[str, ...]
+    prefix: str
 
 
 class InputDef(msgspec.Struct, frozen=True):
@@ -138,6 +154,14 @@ class ModelDef(msgspec.Struct, frozen=True):
     doc: str = ""
     history: str = "as_available"
     """What the requests of a training set see: one of `MODES`."""
+    lookups: tuple[LookupDef, ...] = ()
+    """In an order in which each can be made."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that its inputs and its lookups read, each once."""
+        named = [*(each.group for each in self.lookups), *(each.group for each in self.inputs if each.group is not None)]
+        return tuple(dict.fromkeys(named))
 
 
 class ProjectDef(msgspec.Struct, frozen=True):
