@@ -86,7 +86,7 @@ class RedisOnline:
                 self._writer_thread = 0
 
     def drop(self, space: str) -> None:
-        """Forget a space and everything in it. Groups' tiles are looked for among all entities."""
+        """Forget a space and everything in it."""
         with self._alone(), self._turn.taken() as began:
             self._turn.commit(began, self._open().dropping(space))
 

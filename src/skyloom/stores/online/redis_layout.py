@@ -1,8 +1,9 @@
 """Where what lies in Redis.
 
 Tiles of an entity lie together, in one hash with a field for each group: ``{skyloom:p017}:e:sUA``. Every other space is a
-hash of its own, ``{skyloom:meta}:s:positions``, with a sorted set of its keys beside it, ``{skyloom:meta}:o:positions``,
-unless it is of the kind that grows with every event and is read by key alone. The number after ``p`` is the entity's
+hash of its own, ``{skyloom:meta}:s:positions``. Beside both there is a sorted set of a space's keys,
+``{skyloom:meta}:o:positions``, unless the space is of the kind that grows with every event and is read by key alone. An
+entity that was forgotten to save space stays in the order; a scan passes over it. The number after ``p`` is the entity's
 logical partition: the part in braces is what Redis Cluster would keep together.
 """
 
@@ -42,8 +43,6 @@ class Layout:
         self._prefix = prefix.encode()
         self.turn = b"{%s:meta}:turn" % self._prefix
         self.commit = b"{%s:meta}:commit" % self._prefix
-        self.entities = b"{%s:p[0-9][0-9][0-9]}:e:*" % self._prefix
-        """The pattern of all entities' hashes."""
 
     def place(self, space: str, key: bytes) -> Place:
         """Where the value of ``key`` lies. Raises `UsageError` for a key that is empty or longer than 511 bytes."""
@@ -61,11 +60,6 @@ class Layout:
         """The sorted set of the keys of a space of its own."""
         return b"{%s:meta}:o:%s" % (self._prefix, space.encode())
 
-    @staticmethod
-    def entity(key: bytes) -> bytes:
-        """The entity whose hash has this key."""
-        return key.partition(b"}:e:")[2]
-
 
 def by_entity(space: str) -> bool:
     """Whether a space shares the hashes of entities."""
@@ -74,7 +68,7 @@ def by_entity(space: str) -> bool:
 
 def ordered(space: str) -> bool:
     """Whether a space has a sorted set of its keys."""
-    return not space.startswith((BY_ENTITY, *WITHOUT_ORDER))
+    return not space.startswith(WITHOUT_ORDER)
 
 
 def bounds(prefix: bytes, start: bytes) -> tuple[bytes, bytes]:

@@ -54,30 +54,28 @@ class RedisView:
         """A space in order of keys; in parts where it has an order, else read as a whole, sorted, and given out."""
         if ordered(space):
             return self._in_order(space, prefix, start)
-        found = self._by_entity(space) if by_entity(space) else self._without_order(space)
+        found = self._without_order(space)
         return iter(sorted(item for item in found.items() if item[0].startswith(prefix) and item[0] >= start))
 
     def _in_order(self, space: str, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
         low, high = bounds(prefix, start)
-        names = [self._layout.order(space), self._layout.values(space)]
+        part = self._entities if by_entity(space) else self._part
         more = True
         while more:
-            with answering(self._address):
-                keys, values = self._scan(names, [low, high, _PART])
-            yield from zip(keys, values, strict=True)
+            keys, values = part(space, low, high)
+            yield from ((key, value) for key, value in zip(keys, values, strict=True) if value is not None)
             more = len(keys) == _PART
             low = b"(" + keys[-1] if more else b""
 
-    def _by_entity(self, space: str) -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = {}
+    def _part(self, space: str, low: bytes, high: bytes) -> tuple[list[bytes], list[bytes | None]]:
         with answering(self._address):
-            for part in _parts(self.client.scan_iter(match=self._layout.entities, count=_PART)):
-                reading = self.client.pipeline(transaction=False)
-                for key in part:
-                    reading.hget(key, space)
-                stored = zip(part, reading.execute(), strict=True)
-                found.update((Layout.entity(key), value) for key, value in stored if value is not None)
-        return found
+            keys, values = self._scan([self._layout.order(space), self._layout.values(space)], [low, high, _PART])
+        return keys, values
+
+    def _entities(self, space: str, low: bytes, high: bytes) -> tuple[list[bytes], list[bytes | None]]:
+        with answering(self._address):
+            keys: list[bytes] = self.client.zrangebylex(self._layout.order(space), low, high, 0, _PART)
+        return keys, self.get_many(space, keys)  # an entity may be gone by now, or have been forgotten long ago
 
     def _without_order(self, space: str) -> dict[bytes, bytes]:
         with answering(self._address):
@@ -85,11 +83,13 @@ class RedisView:
 
     def dropping(self, space: str) -> list[Step]:
         """The steps that forget a space."""
+        order: list[Step] = [(self._layout.order(space), "UNLINK", "", [])] if ordered(space) else []
         if not by_entity(space):
-            names = [self._layout.values(space), *([self._layout.order(space)] if ordered(space) else [])]
-            return [(name, "UNLINK", "", []) for name in names]
-        places = [self._layout.place(space, entity) for entity in self._by_entity(space)]
-        return [(place.key, "HDEL", "", [place.field]) for place in places]
+            return [(self._layout.values(space), "UNLINK", "", []), *order]
+        with answering(self._address):
+            entities = self.client.zrange(self._layout.order(space), 0, -1)
+        places = [self._layout.place(space, entity) for entity in entities]
+        return [*((place.key, "HDEL", "", [place.field]) for place in places), *order]
 
 
 def _running(counts: Sequence[int]) -> Iterator[int]:
@@ -97,14 +97,3 @@ def _running(counts: Sequence[int]) -> Iterator[int]:
     for count in counts:
         yield total
         total += count
-
-
-def _parts(keys: Iterator[bytes]) -> Iterator[list[bytes]]:
-    part: list[bytes] = []
-    for key in keys:
-        part.append(key)
-        if len(part) == _PART:
-            yield part
-            part = []
-    if part:
-        yield part
