@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from skyloom.cli.main import main
-from skyloom.features.spaces import POSITIONS, group_position
+from skyloom.features.spaces import POSITIONS, entity_key, group_position, tiles_space
 from skyloom.ingest.receipts import encode_receipts, predictions_topic
 from skyloom.kernel.errors import NotFound, UsageError
 from skyloom.platform import Platform
@@ -88,6 +88,24 @@ def test_check_exits_1_with_an_incident_that_monitor_shows(
     assert main(["monitor"]) == 0
     assert incident.id in capsys.readouterr().out
     assert main(["features", "check", "chrun"]) == 1
+
+
+def test_a_backfill_mends_the_tiles(platform: Platform, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    group = applied(platform.metadata).project.groups["activity"]
+    with platform.online.write() as writer:
+        right = dict(writer.scan(tiles_space(group)))
+        first, second = list(right)[:2]
+        writer.put(tiles_space(group), first, right[second])
+        writer.put(tiles_space(group), entity_key("nobody"), right[first])
+    monkeypatch.chdir(platform.directory)
+    assert main(["features", "backfill", "activity_visits_7d", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["group"], told["done"], told["position"]) == ("activity", True, platform.log.end("events/visits"))
+    with platform.online.read() as view:
+        assert dict(view.scan(tiles_space(group))) == right
+    assert standings(platform)[0].state == "built"
+    assert main(["features", "backfill", "activty"]) == 1
+    assert "did you mean activity" in capsys.readouterr().err
 
 
 def test_every_command_speaks_to_people_and_to_programs(

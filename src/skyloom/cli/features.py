@@ -11,6 +11,7 @@ from skyloom.kernel.errors import SkyloomError
 if TYPE_CHECKING:
     from skyloom.monitoring.incidents import Difference, Incident
     from skyloom.runtime.features import FeatureLineage, GroupStanding
+    from skyloom.runtime.worker import Progress
 
 app = application()
 
@@ -93,6 +94,20 @@ def preview(
 
 
 @app.command()
+def backfill(name: NameArgument, profile: ProfileOption = "local", json: JsonOption = False) -> None:
+    """Build a group anew from the lake.
+
+    The old values serve until it is done. Whoever stops waiting stops nothing: the worker goes on.
+    """
+    from skyloom.platform import open_platform
+    from skyloom.runtime.features_backfill import backfill as build
+
+    out = Out(json=json)
+    done = build(open_platform(profile=profile), name, lambda progress: out.line(_how_far(progress)))
+    out.document(done)
+
+
+@app.command()
 def lag(profile: ProfileOption = "local", json: JsonOption = False) -> None:
     """How far behind the log everything is.
 
@@ -105,7 +120,8 @@ def lag(profile: ProfileOption = "local", json: JsonOption = False) -> None:
     found = behind(open_platform(profile=profile))
     topics: list[list[Cell]] = [[topic, each.unfolded, each.unsunk] for topic, each in found.topics.items()]
     out.table(["topic", "not yet worked on", "not yet in the lake"], topics)
-    out.table(["group", "state", "behind", "fresh"], [[g.name, g.state, g.behind, moment(g.fresh_ms)] for g in found.groups])
+    groups: list[list[Cell]] = [[g.name, g.state, g.left, g.behind, moment(g.fresh_ms)] for g in found.groups]
+    out.table(["group", "state", "history left", "behind", "fresh"], groups)
     watches: list[list[Cell]] = [
         [each.model, each.predictions, each.values, each.unequal, each.failed, moment(each.at_ms)] for each in found.watched
     ]
@@ -153,6 +169,12 @@ def tell_incidents(out: Out, found: "tuple[Incident, ...]") -> None:
     ]
     if rows:
         out.table(["incident", "model", "found", "by", "predictions", "unequal values"], rows)
+
+
+def _how_far(progress: "Progress") -> str:
+    if progress.done:
+        return f"{progress.group} holds every event below offset {progress.barrier:,}"
+    return f"{progress.group}: built up to offset {progress.position:,} of {progress.barrier:,}"
 
 
 def _tell_groups(out: Out, found: "list[GroupStanding]") -> None:
