@@ -1,16 +1,35 @@
-"""One row in Python, a table in Arrow: the same expression, the same answer."""
+"""One row in Python, a table in Arrow, a query of DuckDB: the same expression, the same answer, bit for bit."""
 
 import math
+import struct
+from collections.abc import Iterator
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skyloom.kernel.columns import ARROW_TYPES, arrow_schema, evaluate_columns
 from skyloom.kernel.errors import DeclarationError
-from skyloom.kernel.expr import Expression, Term, col, columns_of, evaluate_row, is_number, part, type_of
+from skyloom.kernel.expr import (
+    PARTS,
+    Expression,
+    Term,
+    coalesce,
+    col,
+    columns_of,
+    evaluate_row,
+    greatest,
+    is_number,
+    least,
+    part,
+    type_of,
+    typed,
+    where,
+)
+from skyloom.kernel.expr.sql import select
 from skyloom.kernel.schema import Field, Schema, Type
 
 SCHEMA = Schema(
@@ -32,15 +51,24 @@ SCHEMA = Schema(
 ZONES = ("UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Asia/Kathmandu", "America/St_Johns")
 YEAR_2200 = 7_258_118_400_000
 
-_floats = st.floats() | st.sampled_from([0.0, -0.0, 1.0, 2.0**53, 0.1, math.nan, math.inf])
-_ints = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3) | st.sampled_from([2**53 + 1, -(2**63)])
-_times = st.integers(-2_208_988_800_000, YEAR_2200) | st.sampled_from(
-    [hour * 3_600_000 + near for hour in (380_118, 384_990, 3_000_000) for near in (-1, 0, 1)]
+TYPES = {field.name: field.type for field in SCHEMA.fields}
+
+_floats = st.floats() | st.sampled_from([0.0, -0.0, 1.0, 2.0**53, 0.1, 1e308, math.nan, math.inf])
+_finite = _floats.filter(math.isfinite)
+_ints = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3) | st.sampled_from([2**53 + 1, -(2**63), 2**62, -(2**32)])
+_times = (
+    st.integers(-2_208_988_800_000, YEAR_2200)
+    | st.sampled_from([hour * 3_600_000 + near for hour in (380_118, 384_990, 3_000_000) for near in (-1, 0, 1)])
+    | st.sampled_from([-2_208_988_800_001, YEAR_2200 - 1, -9_000_000_000_000])
 )
+_letters = st.sampled_from(
+    [*"aAbBzZ@[`{0 '\0", "\u00e9", "\u0301", "\u00c9", "\u00df", "\u0130", "\u03a3", "\U0001f600", "\uffff"]
+)
+_words = st.text(_letters | st.characters(exclude_categories=["Cs"]), max_size=6)
 _values: dict[Type, st.SearchStrategy[Any]] = {
     Type.FLOAT: _floats,
     Type.INT: _ints,
-    Type.STRING: st.sampled_from(["", "a", "B", "\u00e9", "\U0001f600", "a\0"]),
+    Type.STRING: _words | st.sampled_from(["", "a", "B", "\U0001f600", "a\0"]),
     Type.BOOL: st.booleans(),
     Type.TIMESTAMP: _times,
 }
@@ -49,75 +77,123 @@ _rows = st.fixed_dictionaries(
 )
 
 
-def _literal(value: Any) -> Expression:
-    return Expression("lit", value=value)
+def _columns(*names: str) -> st.SearchStrategy[Term]:
+    return st.sampled_from(names).map(col)
 
 
-def _columns(*names: str) -> st.SearchStrategy[Expression]:
-    return st.sampled_from([col(name).expression for name in names])
+def _literal(value: Any) -> Term:
+    return Term(Expression("lit", value=value))
 
 
-def _made(op: str, *args: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
-    return st.tuples(*args).map(lambda drawn: Expression(op, drawn))
+def _made(op: str, *args: st.SearchStrategy[Term]) -> st.SearchStrategy[Term]:
+    return st.tuples(*args).map(lambda drawn: Term(Expression(op, tuple(each.expression for each in drawn))))
 
 
-_part_names = st.sampled_from(["hour", "weekday", "day", "month"])
+_part_names = st.sampled_from(PARTS)
 _moments = _columns("at", "later")
-_parts = st.builds(
-    lambda name, column, zone: part(name, column, zone).expression,
-    _part_names,
-    st.sampled_from(["at", "later"]),
-    st.sampled_from(ZONES),
-)
-_whole = st.deferred(
+_parts = st.builds(part, _part_names, st.sampled_from(["at", "later"]), st.sampled_from(ZONES))
+_bounds = st.lists(_finite, min_size=1, max_size=4, unique=True).map(sorted)
+_buckets = st.sampled_from([2, 7, 1000, 2**31])
+_cuts = st.tuples(st.integers(0, 3), st.integers(1, 4))
+_whole: st.SearchStrategy[Term] = st.deferred(
     lambda: (
         _columns("i", "j")
         | _ints.map(_literal)
         | _parts
         | st.sampled_from("+-*").flatmap(lambda op: _made(op, _whole, _whole))
-        | _made("coalesce", _whole, _whole)
+        | _made("-", _moments, _moments)
+        | st.builds(coalesce, _whole, _whole, _whole)
+        | st.builds(where, _conditions, _whole, _whole)
+        | st.builds(least, _whole, _whole)
+        | st.builds(greatest, _whole, _whole)
+        | _whole.map(abs)
+        | _texts.map(Term.length)
+        | st.builds(Term.bucket, _number, _bounds)
+        | st.builds(Term.hash, _texts | _whole, _buckets)
     )
 )
-_number = st.deferred(
+_number: st.SearchStrategy[Term] = st.deferred(
     lambda: (
         _columns("f", "g")
         | _whole
-        | _floats.map(_literal)
+        | _finite.map(_literal)
         | st.sampled_from("+-*/").flatmap(lambda op: _made(op, _number, _number))
-        | _made("coalesce", _columns("f"), _columns("g"))
+        | st.builds(coalesce, _number, _number)
+        | st.builds(where, _conditions, _number, _number)
+        | st.builds(least, _number, _number)
+        | st.builds(greatest, _number, _number)
+        | _number.map(abs)
+        | _number.map(Term.sqrt)
+        | _made("finite", _columns("f") | _made("/", _number, _number))
     )
 )
-_texts = _columns("id", "s") | _values[Type.STRING].map(_literal)
+_texts: st.SearchStrategy[Term] = st.deferred(
+    lambda: (
+        _columns("id", "s")
+        | _values[Type.STRING].map(_literal)
+        | _made("+", _texts, _texts)
+        | _texts.map(Term.lower)
+        | _texts.map(Term.upper)
+        | st.builds(lambda text, cut: text.slice(cut[0], cut[0] + cut[1]), _texts, _cuts)
+        | st.builds(coalesce, _texts, _texts)
+        | st.builds(where, _conditions, _texts, _texts)
+    )
+)
 _compared = st.sampled_from([">", ">=", "<", "<=", "==", "!="]).flatmap(
     lambda op: st.sampled_from([_number, _texts, _moments, _columns("b", "c")]).flatmap(lambda kind: _made(op, kind, kind))
 )
-_conditions = st.deferred(
+_conditions: st.SearchStrategy[Term] = st.deferred(
     lambda: (
         _columns("b", "c")
         | st.booleans().map(_literal)
         | _compared
-        | _made("is_null", _number | _texts | _moments)
+        | (_number | _texts | _moments).map(Term.is_null)
+        | st.builds(Term.contains, _texts, _words)
+        | st.builds(Term.startswith, _texts, _words)
+        | st.builds(Term.endswith, _texts, _words)
         | st.sampled_from(["and", "or"]).flatmap(lambda op: _made(op, _conditions, _conditions))
         | _made("not", _conditions)
     )
 )
-_expressions = (_number | _conditions | _made("coalesce", _columns("s"), _texts)).filter(columns_of)
+_expressions = (_number | _conditions | _texts).map(lambda term: term.expression).filter(columns_of)
+
+
+def by_sql(expression: Expression, rows: pa.Table, database: duckdb.DuckDBPyConnection) -> list[Any]:
+    """What DuckDB gives, in the order of ``rows``."""
+    with database.cursor() as cursor:
+        cursor.register("given_rows", rows)
+        found = cursor.sql(select({"found": expression}, "given_rows", SCHEMA)).to_arrow_table()
+    assert found.schema.field("found").type == ARROW_TYPES[type_of(expression, SCHEMA)]
+    return found.column("found").to_pylist()
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory with one thread, which keeps the order of rows."""
+    with duckdb.connect(config={"threads": 1}) as connection:
+        yield connection
 
 
 def same(left: Any, right: Any) -> bool:
+    """Equal in type and in bits; all NaNs are one."""
     if isinstance(left, float) and isinstance(right, float):
-        return left == right or (math.isnan(left) and math.isnan(right))
-    return left == right and (left is None) is (right is None) and isinstance(left, bool) is isinstance(right, bool)
+        return struct.pack("d", left) == struct.pack("d", right) or (math.isnan(left) and math.isnan(right))
+    return left == right and type(left) is type(right)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(_expressions, st.lists(_rows, min_size=1, max_size=6))
-def test_a_row_and_a_table_give_the_same_values(expression: Expression, rows: list[dict[str, Any]]) -> None:
+def test_a_row_a_table_and_a_query_give_the_same_values(
+    database: duckdb.DuckDBPyConnection, expression: Expression, rows: list[dict[str, Any]]
+) -> None:
     table = pa.Table.from_pylist(rows, arrow_schema(SCHEMA))
-    column = evaluate_columns(expression, table)
-    values = [evaluate_row(expression, row) for row in rows]
+    full, kind = typed(expression, TYPES, {})
+    column = evaluate_columns(full, table)
+    values = [evaluate_row(full, row) for row in rows]
     assert [pair for pair in zip(column.to_pylist(), values, strict=True) if not same(*pair)] == []
-    assert column.type == ARROW_TYPES[type_of(expression, SCHEMA)]
+    assert column.type == ARROW_TYPES[kind]
+    queried = by_sql(expression, table, database)
+    assert [pair for pair in zip(queried, values, strict=True) if not same(*pair)] == []
 
 
 @settings(max_examples=150, deadline=None)
@@ -166,7 +242,26 @@ def test_the_hour_in_new_york(moment: int, hour: int) -> None:
         (2 * col("a"), {"a": 4}, 8),
         (1 + col("a"), {"a": 4}, 5),
         (1 / col("a"), {"a": 4}, 0.25),
-        (col("a") + 1, {"a": 2**63 - 1}, -(2**63)),
+        (col("a") + 1, {"a": 2**63 - 1}, None),
+        (abs(col("a")), {"a": -(2**63)}, None),
+        (-col("a"), {"a": -(2**63)}, None),
+        (-col("a"), {"a": 0.0}, -0.0),
+        (col("a") * 10, {"a": 1e308}, math.inf),
+        (col("a").sqrt(), {"a": -1.0}, None),
+        (least(col("a"), 1.0), {"a": math.nan}, math.nan),
+        (greatest(1.0, col("a")), {"a": math.nan}, math.nan),
+        (where(col("a") > 1, 1, 2), {"a": None}, 2),
+        (coalesce(col("a"), col("b"), 7), {"a": None, "b": None}, 7),
+        (col("a").bucket([0, 10]), {"a": 10}, 2),
+        (col("a").bucket([0, 10]), {"a": math.nan}, None),
+        (col("a").lower(), {"a": "\u00c9A\u0130"}, "\u00c9a\u0130"),
+        (col("a").upper(), {"a": "stra\u00dfe"}, "STRA\u00dfE"),
+        (col("a").length(), {"a": "e\u0301\U0001f600"}, 3),
+        (col("a").slice(1, 2), {"a": "a\U0001f600b"}, "\U0001f600"),
+        (col("a") + "!", {"a": "hi"}, "hi!"),
+        (col("a") == "\u00e9", {"a": "e\u0301"}, False),
+        (col("a").hash(1000), {"a": "UA"}, 745),
+        (col("a") - col("b"), {"a": 5_000, "b": 2_000}, 3_000),
         (col("a") == 2.0**53, {"a": 2**53 + 1}, True),
     ],
 )
@@ -181,11 +276,18 @@ def test_nulls_nans_zeros_and_edges(term: Term, row: dict[str, Any], value: Any)
         (col("s") > 1, "a string cannot be compared with a int"),
         (col("at") > 1, "a timestamp cannot be compared with a int"),
         (col("s") + 1, "needs numbers, not a string and a int"),
+        (col("f").lower(), "lower needs a string, not a float"),
+        (col("f").hash(5), "hash needs a string or a int, not a float"),
+        (col("s").sqrt(), "sqrt needs a int or a float, not a string"),
+        (where(col("i"), 1, 2), "where needs a condition, not a int"),
+        (least(col("s"), "x"), "least needs numbers, not a string and a string"),
+        (col("f") > math.inf, "inf is no number to reckon with"),
+        (col("s") == "\ud800", "is no Unicode text"),
         (col("f") & col("b"), "needs conditions, not a float and a bool"),
         (~col("f"), "needs conditions, not a float"),
         (part("hour", "f"), "hour needs a time, not a float"),
         (col("f").coalesce("x"), "coalesce needs one type, not a float and a string"),
-        (Term(Expression("==", (col("f").expression, _literal(None)))), "nothing is equal to None"),
+        (Term(Expression("==", (col("f").expression, _literal(None).expression))), "nothing is equal to None"),
         (col("i") == 2**63, "does not fit into 64 bits"),
     ],
 )
