@@ -2,6 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from skyloom.kernel.clock import Clock, DataClock, SystemClock
 from skyloom.kernel.errors import DeclarationError
@@ -15,7 +16,14 @@ from skyloom.ports.online import OnlineStore
 from skyloom.spec.profile import LOCAL, Profile, load_profile
 
 STATE = ".skyloom"
-_STORES = ("metadata", "objects", "lake", "online", "log")
+_STORES: dict[str, tuple[str, ...]] = {
+    "metadata": (),
+    "objects": (),
+    "lake": (),
+    "online": ("redis", "rediss", "unix", "valkey", "valkeys"),
+    "log": (),
+}
+"""The stores, each with the schemes of the URLs that it has an adapter for beside the embedded one."""
 
 
 class Platform:
@@ -57,6 +65,10 @@ class Platform:
 
     @cached_property
     def online(self) -> OnlineStore:
+        if self.profile.online is not None:
+            from skyloom.stores.online.redis import RedisOnline
+
+            return RedisOnline(self.profile.online, expire=self.profile.clock == "system")
         from skyloom.stores.online.lmdb import LmdbOnline
 
         return LmdbOnline(self.state / "online")
@@ -90,12 +102,12 @@ def open_platform(directory: Path | None = None, profile: str = LOCAL) -> Platfo
     """
     where = (directory or Path.cwd()).resolve()
     settings = load_profile(where, profile)
-    for store in _STORES:
+    for store, schemes in _STORES.items():
         url = getattr(settings, store)
-        if url is not None:
+        if url is not None and urlsplit(url).scheme not in schemes:
             raise DeclarationError(
                 f"profile {profile!r}: no adapter for {store} = {url!r}",
-                tried="the embedded adapter, which is the one there is",
+                tried=", ".join(f"{scheme}://" for scheme in schemes) or "the embedded adapter, which is the one there is",
                 fix=f"remove {store} from [{profile}] in skyloom.toml",
             )
     return Platform(where, settings)
