@@ -9,12 +9,16 @@ import pytest
 from skyloom.features.lookup import OnlineFeatures
 from skyloom.features.spaces import entity_key, tiles_space
 from skyloom.ingest.receipts import encode_receipts, predictions_topic
+from skyloom.ingest.rows import encode_rows
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.monitoring.incidents import incidents
 from skyloom.platform import Platform, open_platform
+from skyloom.ports.log import NewBatch
 from skyloom.runtime.consistency import SAMPLE, Watch, sample_of, watched
 from skyloom.runtime.ownership import settle
+from skyloom.runtime.skew import check_skew
 from skyloom.runtime.state import applied
+from skyloom.runtime.worker import erase
 
 MODEL = "churn"
 
@@ -76,6 +80,29 @@ def test_a_prediction_waits_until_the_lake_holds_what_it_saw(platform: Platform,
     assert watched(platform, MODEL) == before
 
 
+def test_a_prediction_after_nothing_but_copies_is_compared_too(platform: Platform, answer: Any):
+    """The lake keeps no position for rows that it does not take: what counts is that none is left to take."""
+    [receipt, *_] = answer(slice(0, 1))
+    Watch(platform).look()
+    row = platform.lake.read("events/visits").slice(0, 1).to_pylist()[0]
+    row["at"] = int(row["at"].timestamp() * 1000)
+    values = [row[name] for name in applied(platform.metadata).project.sources["visits"].schema.names]
+    platform.log.append("events/visits", [NewBatch(1, platform.clock.now_ms(), False, encode_rows([values]))])
+    _log(platform, [msgspec.structs.replace(receipt, id="p_after", as_of={"visits": platform.log.end("events/visits")})])
+    assert Watch(platform).look() == []
+    assert watched(platform, MODEL).predictions == 2
+
+
+def test_values_that_were_served_before_an_erasure_are_no_fault(platform: Platform, answer: Any):
+    receipts = answer(slice(-40, None))
+    victim = next(each for each in receipts if any(each.inputs[-3:]))
+    erase(platform, "visits", "customer_id", [str(victim.request["customer_id"])], actor="tester")
+    _log(platform, [])
+    assert Watch(platform).look() == []
+    skew = check_skew(platform, MODEL)
+    assert (skew.differences, skew.erased > 0) == ((), True)
+
+
 def test_what_cannot_be_computed_again_does_not_stop_the_watch(platform: Platform, answer: Any):
     receipts = answer(slice(0, 6))
     Watch(platform).look()
@@ -98,7 +125,8 @@ def test_the_sample_is_the_same_when_taken_again(answer: Any):
 
 
 def _log(platform: Platform, receipts: list[Receipt]) -> None:
-    platform.log.append(predictions_topic(MODEL), [encode_receipts(receipts, platform.clock.now_ms())])
+    if receipts:
+        platform.log.append(predictions_topic(MODEL), [encode_receipts(receipts, platform.clock.now_ms())])
     settle(platform, applied(platform.metadata).project)
 
 

@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from skyloom.features.fold import SourceFold
 from skyloom.ingest.receipts import decode_receipts, predictions_topic
 from skyloom.ingest.sink import APP, events_topic
 from skyloom.kernel.errors import SkyloomError, Transient
 from skyloom.kernel.ids import digest
+from skyloom.kernel.records.definitions import SourceDef
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.monitoring.incidents import Incident, report
 from skyloom.platform import Platform
@@ -66,12 +68,13 @@ class Watch:
 
     def look(self) -> list[Incident]:
         """One round; the incidents that it found. Raises `Transient` when a store cannot be read now."""
-        found = [self._look_at(name) for name in applied(self._platform.metadata).project.models]
+        project = applied(self._platform.metadata).project
+        found = [self._look_at(name, project.sources) for name in project.models]
         return [incident for incident in found if incident is not None]
 
-    def _look_at(self, model: str) -> Incident | None:
+    def _look_at(self, model: str, sources: dict[str, SourceDef]) -> Incident | None:
         before = watched(self._platform, model)
-        batches = self._in_the_lake(self._platform.log.read(predictions_topic(model), before.position, ROWS))
+        batches = self._in_the_lake(self._platform.log.read(predictions_topic(model), before.position, ROWS), sources)
         if not batches:
             return None
         receipts = decode_receipts(batches)
@@ -82,19 +85,28 @@ class Watch:
         self._keep(_moved(before, batches[-1].end, len(receipts) - len(sample), compared, now))
         return incident
 
-    def _in_the_lake(self, batches: Sequence[LogBatch]) -> list[LogBatch]:
-        """The first batches, up to one that saw an event which is not in the lake yet."""
+    def _in_the_lake(self, batches: Sequence[LogBatch], sources: dict[str, SourceDef]) -> list[LogBatch]:
+        """The first batches, up to one that saw an event which may not be in the lake yet."""
         sunk: dict[str, int] = {}
         ready: list[LogBatch] = []
         for batch in batches:
             for receipt in decode_receipts([batch]):
                 for source, seen in receipt.as_of.items():
                     if source not in sunk:
-                        sunk[source] = self._platform.lake.position(events_topic(source), APP) or 0
+                        sunk[source] = self._sunk(source, sources.get(source))
                     if seen > sunk[source]:
                         return ready
             ready.append(batch)
         return ready
+
+    def _sunk(self, name: str, source: SourceDef | None) -> int:
+        """The offset before which the lake holds every first copy, also where the last rows of the log were none."""
+        if source is None:  # it is declared no more
+            return self._platform.lake.position(events_topic(name), APP) or 0
+        fold = SourceFold(source, [])
+        with self._platform.online.read() as view:
+            unsunk = fold.unsunk(view)
+            return fold.position(view) if unsunk is None else unsunk
 
     def _compare(self, model: str, sample: list[Receipt]) -> _Compared:
         """The sample compared at once, or where one of it cannot be computed again, one by one."""

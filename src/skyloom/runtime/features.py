@@ -1,6 +1,6 @@
 """`skyloom features`: the groups that are kept up to date, and what one feature is made of and used by."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -9,7 +9,7 @@ from skyloom.features.spaces import group_position, pack, position, progress_spa
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.ids import nearest
-from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef, ModelDef, ProjectDef, SourceDef
+from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef, ModelDef, ProjectDef
 from skyloom.kernel.records.release import Release
 from skyloom.kernel.units import format_duration
 from skyloom.platform import Platform
@@ -41,12 +41,15 @@ class GroupStanding(msgspec.Struct, frozen=True):
 
 
 class FeatureLineage(msgspec.Struct, frozen=True):
-    """One feature and what it is made of, in words and as its definition. ``models`` declare it as an input; ``served``
-    has, for each model that the release ``release`` serves with it, the versions that answer."""
+    """One feature and what it is made of, in words and as its definition (``None`` for a column of an entity table).
+
+    ``models`` declare it as an input, or a group that holds it; ``served`` has, for each model that the release ``release``
+    serves with it, the versions that answer.
+    """
 
     name: str
     made_of: str
-    aggregate: AggregateDef
+    aggregate: AggregateDef | None
     group: GroupStanding
     table: str | None
     stream: str | None
@@ -66,23 +69,29 @@ def lineages(platform: Platform, name: str) -> list[FeatureLineage]:
     project, release = worker_project(platform), released(platform)
     group_name, found = found_features(project, name)
     group = project.groups[group_name]
-    stands, source = _standing(platform, group_name, group), project.sources[group.source]
-    return [_lineage(each, stands, source, group, project, release) for each in found]
+    stands = _standing(platform, group_name, group)
+    return [_lineage(column, stands, group, project, release) for column in found]
 
 
-def found_features(project: ProjectDef, name: str) -> tuple[str, list[AggregateDef]]:
-    """The group that ``name`` names, with all its features, or with the one that it names.
+def columns_of(group: FeatureGroupDef) -> tuple[str, ...]:
+    """The names of a group's features: its aggregates, or the columns of an entity table."""
+    return group.attributes or tuple(aggregate.name for aggregate in group.aggregates)
+
+
+def found_features(project: ProjectDef, name: str) -> tuple[str, tuple[str, ...]]:
+    """The group that ``name`` names, with the names of all its features, or of the one that it names.
 
     A feature is named as in X (``carrier_recent_delay_1h``), or with a point: ``carrier_recent.delay_1h``.
     Raises `NotFound` with the nearest names.
     """
     if name in project.groups:
-        return name, list(project.groups[name].aggregates)
+        return name, columns_of(project.groups[name])
     known: list[str] = list(project.groups)
-    for group_name, aggregate in _features(project):
-        if name in (f"{group_name}_{aggregate.name}", f"{group_name}.{aggregate.name}"):
-            return group_name, [aggregate]
-        known.append(f"{group_name}_{aggregate.name}")
+    for group_name, group in project.groups.items():
+        for column in columns_of(group):
+            if name in (f"{group_name}_{column}", f"{group_name}.{column}"):
+                return group_name, (column,)
+            known.append(f"{group_name}_{column}")
     near = nearest(name, known) or list(project.groups)
     fix = f"did you mean {' or '.join(near)}?" if near else "declare sky.Features and type: skyloom apply"
     raise NotFound(f"there is no feature and no group {name!r}", tried=", ".join(project.groups), fix=fix)
@@ -98,12 +107,6 @@ def made_of(aggregate: AggregateDef) -> str:
     return f"{aggregate.kind} of {aggregate.column or 'events'} over {window}, in steps of {hop}"
 
 
-def _features(project: ProjectDef) -> Iterator[tuple[str, AggregateDef]]:
-    for name, group in project.groups.items():
-        for aggregate in group.aggregates:
-            yield name, aggregate
-
-
 def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupStanding:
     end = platform.log.end(events_topic(group.source))
     with platform.online.read() as view:
@@ -115,7 +118,7 @@ def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupSta
         name=name,
         source=group.source,
         entity=group.by,
-        features=tuple(aggregate.name for aggregate in group.aggregates),
+        features=columns_of(group),
         windows=_lengths([aggregate.window_ms for aggregate in group.aggregates]),
         hops=_lengths([aggregate.hop_ms for aggregate in group.aggregates]),
         lateness=format_duration(group.lateness_ms),
@@ -134,33 +137,32 @@ def _state(stands: int | None, folded: int, building: Building | None) -> str:
 
 
 def _lineage(
-    aggregate: AggregateDef,
-    stands: GroupStanding,
-    source: SourceDef,
-    group: FeatureGroupDef,
-    project: ProjectDef,
-    release: Release | None,
+    column: str, stands: GroupStanding, group: FeatureGroupDef, project: ProjectDef, release: Release | None
 ) -> FeatureLineage:
+    source = project.sources[group.source]
+    aggregate = next((each for each in group.aggregates if each.name == column), None)
     routes = {} if release is None or release.groups.get(group.name) != group else release.routes
     return FeatureLineage(
-        name=f"{stands.name}_{aggregate.name}",
-        made_of=made_of(aggregate),
+        name=f"{stands.name}_{column}",
+        made_of=f"{column} of the newest row" if aggregate is None else made_of(aggregate),
         aggregate=aggregate,
         group=stands,
         table=source.table,
         stream=source.stream,
-        models=tuple(model.name for model in project.models.values() if _uses(model, stands.name, aggregate.name)),
+        models=tuple(model.name for model in project.models.values() if _uses(model, stands.name, column)),
         release=None if release is None else release.number,
         served={
             name: tuple(sorted(arm.version for arm in route.arms))
             for name, route in routes.items()
-            if _uses(route.model, group.name, aggregate.name)
+            if _uses(route.model, group.name, column)
         },
     )
 
 
-def _uses(model: ModelDef, group: str, aggregate: str) -> bool:
-    return any(wanted.group == group and wanted.aggregate == aggregate for wanted in model.inputs)
+def _uses(model: ModelDef, group: str, column: str) -> bool:
+    """Whether a model has the feature as an input, or looks rows of its entity table up."""
+    windowed = any(wanted.group == group and wanted.aggregate == column for wanted in model.inputs)
+    return windowed or any(lookup.group == group for lookup in model.lookups)
 
 
 def _lengths(durations: Sequence[int]) -> tuple[str, ...]:

@@ -47,6 +47,10 @@ def preview(platform: Platform, name: str, entity: str | None = None, at: str | 
     project = plan(platform).project
     group_name, wanted = found_features(project, name)
     group = project.groups[group_name]
+    if group.attributes:
+        raise UsageError(
+            f"{group_name} is an entity table: its values are its newest rows", fix="preview a windowed feature"
+        )
     source = project.sources[group.source]
     t = None if at is None else moment_of(at)
     events = _events(platform.lake, group, source, t)
@@ -64,10 +68,10 @@ def preview(platform: Platform, name: str, entity: str | None = None, at: str | 
     t = int(order.max()) + 1 if t is None else t
     values = _values(group, source, events, order, asked, t)
     names = [aggregate.name for aggregate in group.aggregates]
-    places = [names.index(aggregate.name) for aggregate in wanted]
+    places = [names.index(column) for column in wanted]
     keys = zip(*(column.to_pylist() for column in asked), strict=True)
     rows = tuple((*key, *(row[place] for place in places)) for key, row in zip(keys, values, strict=True))
-    return Preview(group_name, t, len(events), (*group.by, *(aggregate.name for aggregate in wanted)), rows)
+    return Preview(group_name, t, len(events), (*group.by, *wanted), rows)
 
 
 def _values(

@@ -77,7 +77,9 @@ def narrowed(lake: Lake, model: ModelDef, project: ProjectDef, receipts: Sequenc
 
 
 def reach_of(group: FeatureGroupDef) -> int | None:
-    """How far back (ms) the windows of a group reach, at most; ``None`` for a window without a beginning."""
+    """How far back (ms) a group reaches, at most; ``None`` for an entity table, whose newest row can be of any age."""
+    if group.attributes:
+        return None
     return max(aggregate.window_ms + aggregate.hop_ms for aggregate in group.aggregates)
 
 

@@ -8,6 +8,7 @@ import msgspec
 from skyloom.ingest.receipts import RECEIPTS, predictions_topic, receipts_from
 from skyloom.ingest.rows import Value
 from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.units import MINUTE
 from skyloom.monitoring.incidents import Difference
 from skyloom.platform import Platform
 from skyloom.registry.versions import get_version
@@ -16,14 +17,21 @@ from skyloom.runtime.narrow import narrowed
 from skyloom.runtime.ownership import settle
 from skyloom.runtime.receipts import recompute
 from skyloom.runtime.state import applied
+from skyloom.runtime.worker.erasure import KIND as ERASURE
+from skyloom.runtime.worker.erasure import Erasure
+
+ERASED_MS = 10 * MINUTE
+"""How long an erasure may take to be carried out, in the clock of receipts."""
 
 
 class Skew(msgspec.Struct, frozen=True):
-    """``predictions`` and ``values`` that were compared, and every difference."""
+    """``predictions`` and ``values`` that were compared, and every difference. ``erased`` counts values that differ and were
+    served before events of theirs were asked to be forgotten: no fault."""
 
     predictions: int
     values: int
     differences: tuple[Difference, ...]
+    erased: int = 0
 
 
 def check_skew(platform: Platform, model: str, newest: int | None = None) -> Skew:
@@ -52,7 +60,20 @@ def compare(platform: Platform, model: str, receipts: Sequence[Receipt]) -> Skew
         values += len(names) * len(served)
         lake = narrowed(platform.lake, kept.model, kept.project, served)
         differences += _differences(names, served, recompute(platform, kept.model, kept.project, served, lake))
-    return Skew(len(receipts), values, tuple(differences))
+    forgotten = _before_erasures(platform, receipts) if differences else set[str]()
+    kept_back = [each for each in differences if each.receipt not in forgotten]
+    return Skew(len(receipts), values, tuple(kept_back), len(differences) - len(kept_back))
+
+
+def _before_erasures(platform: Platform, receipts: Sequence[Receipt]) -> set[str]:
+    """The predictions that were served before events of their sources were erased, or while that was carried out."""
+    asked = [msgspec.json.decode(document.body, type=Erasure) for document in platform.metadata.list(ERASURE)]
+    return {
+        receipt.id
+        for receipt in receipts
+        for erasure in asked
+        if receipt.logged_ms < erasure.at_ms + ERASED_MS and erasure.source in {key.split("/")[0] for key in receipt.as_of}
+    }
 
 
 def _differences(names: list[str], receipts: list[Receipt], again: list[tuple[Value, ...]]) -> list[Difference]:
