@@ -22,7 +22,9 @@ import pyarrow.compute as _compute
 from skyloom.features.asof import AsOf
 from skyloom.features.columns import milliseconds
 from skyloom.features.history import MEMORY, Requests, Wanted, features_of, known_mode, rule_of
-from skyloom.ingest.codec import event_schema
+from skyloom.features.pit import Asked
+from skyloom.features.tables import looked_up
+from skyloom.ingest.codec import EVENT_COLUMNS, event_schema
 from skyloom.ingest.receipts import RECEIPTS, predictions_topic
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES, arrow_schema, evaluate_columns
@@ -104,7 +106,9 @@ def inputs_of(
         "key": requests.rows.column(schema.key),
         "t": pa.chunked_array([pa.array(requests.t).cast(_MOMENT)]),
     }
-    windowed = _windowed(model, project, requests, Looking(lake, online, mode, memory))
+    looking = Looking(lake, online, mode, memory)
+    requests = _with_lookups(model, project, requests, looking)
+    windowed = _windowed(model, project, requests, looking)
     for wanted in model.inputs:
         if wanted.expression is not None:
             value = evaluate_columns(wanted.expression, requests.rows)
@@ -130,6 +134,23 @@ class Looking(NamedTuple):
     online: OnlineStore
     mode: str
     memory: int
+
+
+def _with_lookups(model: ModelDef, project: ProjectDef, requests: Requests, looking: Looking) -> Requests:
+    """The requests with the columns that they are given from entity tables, one lookup after the other."""
+    for lookup in model.lookups:
+        table = project.groups[lookup.group]
+        source = project.sources[table.source]
+        rule = rule_of(looking.mode, source, requests, looking.online, lookup.place(source.name))
+        needed = [*table.by, *table.attributes, source.schema.time, *(field.name for field in EVENT_COLUMNS)]
+        events = read_events(looking.lake, source, list(dict.fromkeys(needed)))
+        asked = Asked([requests.rows.column(name) for name in lookup.entity], requests.t, rule.asked)
+        found = looked_up(table, source, events, rule.order(events), asked)
+        rows = requests.rows
+        for name, column in zip(table.attributes, found, strict=True):
+            rows = rows.append_column(f"{lookup.name}.{name}", column)
+        requests = requests._replace(rows=rows)
+    return requests
 
 
 def _windowed(
@@ -229,16 +250,16 @@ def _finish(
 
 def _tables(model: ModelDef, project: ProjectDef) -> list[str]:
     """The tables of the lake that a training set is made from."""
-    names = {model.requests, model.label.source, *(project.groups[i.group].source for i in model.inputs if i.group)}
+    names = {model.requests, model.label.source, *(project.groups[name].source for name in model.groups)}
     return [*(events_topic(name) for name in sorted(names)), predictions_topic(model.name)]
 
 
 def definition_digest(model: ModelDef, project: ProjectDef, mode: str) -> str:
     """Names what a training set means: equal for equal requests, inputs, label, features and mode, whatever else changes."""
-    groups = {i.group: project.groups[i.group] for i in model.inputs if i.group is not None}
+    groups = {name: project.groups[name] for name in model.groups}
     names = sorted({model.requests, model.label.source, *(group.source for group in groups.values())})
     sources = {name: project.sources[name] for name in names}
-    return content_id([model.requests, model.inputs, model.label, groups, sources, mode])
+    return content_id([model.requests, model.lookups, model.inputs, model.label, groups, sources, mode])
 
 
 def _store(model: ModelDef, project: ProjectDef, lake: AsOf, table: pa.Table, mode: str) -> DataVersion:

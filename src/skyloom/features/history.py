@@ -57,12 +57,13 @@ def known_mode(mode: str) -> str:
     return mode
 
 
-def rule_of(mode: str, source: SourceDef, requests: Requests, online: OnlineStore) -> Rule:
-    """The rule of a source's events. Requests that were served see the offsets of their receipts, unless ``as_event``."""
+def rule_of(mode: str, source: SourceDef, requests: Requests, online: OnlineStore, place: str | None = None) -> Rule:
+    """The rule of a source's events. Requests that were served see the offsets of their receipts, unless ``as_event``;
+    ``place`` is where these are, if not under the source's name."""
     if mode == "as_event":
         return Rule(lambda events: by_event(events, source), requests.t)
     if requests.as_of is not None:
-        return Rule(by_offset, np.array([seen.get(source.name, 0) for seen in requests.as_of], np.int64))
+        return Rule(by_offset, np.array([seen.get(place or source.name, 0) for seen in requests.as_of], np.int64))
     entries = progress(online, source.name)
     return Rule(lambda events: by_time(events, source, entries), requests.t)
 

@@ -23,7 +23,7 @@ class Definition(msgspec.Struct, frozen=True):
 
 def definition(model: ModelDef, project: ProjectDef) -> Definition:
     """A model with the sources and groups that it needs, and nothing else."""
-    groups = {i.group: project.groups[i.group] for i in model.inputs if i.group is not None}
+    groups = {name: project.groups[name] for name in model.groups}
     names = {model.requests, model.label.source, *(group.source for group in groups.values())}
     sources = {name: project.sources[name] for name in sorted(names)}
     return Definition(model, ProjectDef(project.name, sources, groups, {model.name: model}))

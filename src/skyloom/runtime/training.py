@@ -192,7 +192,7 @@ def _options(
 
 
 def _save(platform: Platform, project: ProjectDef, model: ModelDef, trained: Trained, run: Run) -> str:
-    groups = {i.group: content_id(project.groups[i.group]) for i in model.inputs if i.group is not None}
+    groups = {name: content_id(project.groups[name]) for name in model.groups}
     return save(
         platform.objects,
         trained.files,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.tables import OnlineTables
 from skyloom.governance.access import Keyring
 from skyloom.ingest.rows import RowType, Value
 from skyloom.kernel.errors import PackageError
@@ -27,11 +28,23 @@ class LoadedArm(NamedTuple):
     package: LoadedPackage
 
 
+class Lookup(NamedTuple):
+    """One lookup in an entity table: where its key is in the row so far, and its place in receipts."""
+
+    name: str
+    table: str
+    entity: tuple[int, ...]
+    source: str
+    place: str
+    attributes: tuple[str, ...]
+
+
 class LoadedRoute(NamedTuple):
     """How one model is served.
 
-    ``arms`` take traffic by ``shares``, the canary first. ``wanted`` are the (group, positions of the entity's columns in
-    the request) pairs that one read of the online store fetches; ``getters`` make the model's inputs, in order.
+    ``arms`` take traffic by ``shares``, the canary first. ``lookups`` append the columns of entity tables to the request.
+    ``wanted`` are the (group, positions of the entity's columns in that row) pairs that one read of the online store
+    fetches; ``getters`` make the model's inputs, in order.
     """
 
     model: ModelDef
@@ -41,6 +54,7 @@ class LoadedRoute(NamedTuple):
     arms: tuple[LoadedArm, ...]
     shares: tuple[int, ...]
     shadows: tuple[LoadedArm, ...]
+    lookups: tuple[Lookup, ...]
     wanted: tuple[Wanted, ...]
     getters: tuple[Getter, ...]
     key: int
@@ -54,6 +68,7 @@ class LoadedRelease(NamedTuple):
     release: Release
     routes: Mapping[str, LoadedRoute]
     features: OnlineFeatures
+    tables: OnlineTables
     keys: Keyring
 
     @property
@@ -68,7 +83,9 @@ def assemble(digest: str, release: Release, online: OnlineStore, package: Callab
     Raises `PackageError` when a version was not made for the definitions of the release.
     """
     routes = {name: _route(route, release, package) for name, route in release.routes.items()}
-    return LoadedRelease(digest, release, routes, OnlineFeatures(online, release.groups), Keyring(release.keys))
+    windowed = {name: group for name, group in release.groups.items() if not group.attributes}
+    features, tables = OnlineFeatures(online, windowed), OnlineTables(online, release.groups)
+    return LoadedRelease(digest, release, routes, features, tables, Keyring(release.keys))
 
 
 def _route(route: Route, release: Release, package: Callable[[str], LoadedPackage]) -> LoadedRoute:
@@ -80,8 +97,12 @@ def _route(route: Route, release: Release, package: Callable[[str], LoadedPackag
     if sum(shares) != BUCKETS:
         raise PackageError(f"the arms of {route.model.name} share {sum(shares)} of {BUCKETS} parts of the traffic")
     schema = release.sources[route.model.requests].schema
+    lookups = _lookups(route.model, schema.names, release.groups)
+    names = (*schema.names, *(f"{each.name}.{attribute}" for each in lookups for attribute in each.attributes))
     wanted = tuple(
-        dict.fromkeys((each.group, _positions(each, schema.names)) for each in route.model.inputs if each.group is not None)
+        dict.fromkeys(
+            (each.group, _positions(each.entity or (), names)) for each in route.model.inputs if each.group is not None
+        )
     )
     return LoadedRoute(
         model=route.model,
@@ -91,8 +112,9 @@ def _route(route: Route, release: Release, package: Callable[[str], LoadedPackag
         arms=tuple(serving),
         shares=shares,
         shadows=tuple(each for each in loaded if each.arm.role == "shadow"),
+        lookups=lookups,
         wanted=wanted,
-        getters=tuple(_getter(each, schema.names, wanted, release.groups) for each in route.model.inputs),
+        getters=tuple(_getter(each, names, wanted, release.groups) for each in route.model.inputs),
         key=schema.names.index(schema.key),
         time=schema.names.index(schema.time),
     )
@@ -115,7 +137,7 @@ def _getter(
     each: InputDef, names: tuple[str, ...], wanted: tuple[Wanted, ...], groups: Mapping[str, FeatureGroupDef]
 ) -> Getter:
     if each.group is not None:
-        pair = wanted.index((each.group, _positions(each, names)))
+        pair = wanted.index((each.group, _positions(each.entity or (), names)))
         aggregate = [a.name for a in groups[each.group].aggregates].index(str(each.aggregate))
         return lambda values, row, features: features[pair][aggregate]
     expression: Any = each.expression
@@ -125,8 +147,18 @@ def _getter(
     return _evaluated(expression)
 
 
-def _positions(each: InputDef, names: tuple[str, ...]) -> tuple[int, ...]:
-    return tuple(names.index(column) for column in each.entity or ())
+def _positions(columns: tuple[str, ...], names: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(names.index(column) for column in columns)
+
+
+def _lookups(model: ModelDef, names: tuple[str, ...], groups: Mapping[str, FeatureGroupDef]) -> tuple[Lookup, ...]:
+    made: list[Lookup] = []
+    for each in model.lookups:
+        table = groups[each.group]
+        entity, place = _positions(each.entity, names), each.place(table.source)
+        made.append(Lookup(each.name, each.group, entity, table.source, place, table.attributes))
+        names = (*names, *(f"{each.name}.{attribute}" for attribute in table.attributes))
+    return tuple(made)
 
 
 def _evaluated(expression: Expression) -> Getter:

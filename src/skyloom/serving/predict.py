@@ -109,9 +109,23 @@ def _ask(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> 
     at_ms = row[route.time]
     if not isinstance(at_ms, int):
         raise Problem(400, f"{route.rows.schema.time}: a request needs its time")
-    values, as_of = _features(release, route, row, at_ms) if route.wanted else ([], {})
-    inputs = tuple([get(row, request, values) for get in route.getters])
-    return _Asked(str(row[route.key]), at_ms, request, inputs, as_of)
+    whole, known, seen = _looked_up(release, route, row, request) if route.lookups else (row, request, {})
+    values, as_of = _features(release, route, whole, at_ms) if route.wanted else ([], {})
+    inputs = tuple([get(whole, known, values) for get in route.getters])
+    return _Asked(str(row[route.key]), at_ms, request, inputs, {**as_of, **seen})
+
+
+def _looked_up(
+    release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...], request: dict[str, Value]
+) -> tuple[tuple[Value, ...], dict[str, Value], dict[str, int]]:
+    """The row and the request with the columns of entity tables, and the offsets that the lookups saw."""
+    known, seen = dict(request), dict[str, int]()
+    for each in route.lookups:
+        found = release.tables.read([(each.table, tuple([row[column] for column in each.entity]))])
+        row = (*row, *found.values[0])
+        known |= {f"{each.name}.{name}": value for name, value in zip(each.attributes, found.values[0], strict=True)}
+        seen[each.place] = found.as_of[each.source]
+    return row, known, seen
 
 
 def _features(

@@ -61,20 +61,37 @@ class LookupDef(msgspec.Struct, frozen=True):
     """Columns that a request is given from the entity table ``group`` before anything else is made of it.
 
     ``entity`` are the columns that hold the table's key: the request's own, or those of a lookup before. The new columns are
-    called ``prefix`` and the attribute's name.
+    called ``{name}.{attribute}``. A receipt keeps the offset that a lookup saw under its own ``place``.
     """
 
+    name: str
     group: str
     entity: tuple[str, ...]
-    prefix: str
+
+    def place(self, source: str) -> str:
+        """Its name in a receipt's ``as_of``: two lookups in one source may have seen different moments."""
+        return f"{source}@{self.name}"
+
+
+class FeatureRef(msgspec.Struct, frozen=True):
+    """A windowed feature: the ``aggregate`` of ``group``, looked up by the columns ``entity`` in the order of its ``by``."""
+
+    group: str
+    aggregate: str
+    entity: tuple[str, ...]
+
+    @property
+    def column(self) -> str:
+        """What expressions call it."""
+        return f"{self.group}.{self.aggregate}"
 
 
 class InputDef(msgspec.Struct, frozen=True):
     """One column of X, in order.
 
-    Exactly one of ``expression`` (a value of the request) and ``group`` (the windowed feature ``name`` without
-    its ``group.`` prefix is in that group) is set. ``entity`` are the request columns that hold the
-    entity's key, in the order of the group's ``by``.
+    Exactly one of ``expression`` (a value of the request, computed with the windowed features that it ``reads``) and
+    ``group`` (the windowed feature ``name`` without its ``group.`` prefix is in that group) is set. ``entity`` are the
+    request columns that hold the entity's key, in the order of the group's ``by``.
     """
 
     name: str
@@ -83,6 +100,12 @@ class InputDef(msgspec.Struct, frozen=True):
     group: str | None = None
     aggregate: str | None = None
     entity: tuple[str, ...] | None = None
+    reads: tuple[FeatureRef, ...] = ()
+
+    @property
+    def features(self) -> tuple[FeatureRef, ...]:
+        """The windowed features behind it: itself, or those that it is computed with."""
+        return self.reads if self.group is None else (FeatureRef(self.group, str(self.aggregate), self.entity or ()),)
 
 
 class LabelDef(msgspec.Struct, frozen=True):
@@ -160,7 +183,7 @@ class ModelDef(msgspec.Struct, frozen=True):
     @property
     def groups(self) -> tuple[str, ...]:
         """The groups that its inputs and its lookups read, each once."""
-        named = [*(each.group for each in self.lookups), *(each.group for each in self.inputs if each.group is not None)]
+        named = [*(each.group for each in self.lookups), *(ref.group for each in self.inputs for ref in each.features)]
         return tuple(dict.fromkeys(named))
 
 
