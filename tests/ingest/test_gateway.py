@@ -95,7 +95,7 @@ def test_several_requests_share_one_append_and_each_gets_its_own_offsets() -> No
         (1, 3, 1),
     ]
     assert log.ids() == ["before", "a", "b", "c"]
-    assert log.appends == ["quarantine/arrivals", "events/arrivals"]
+    assert log.appends == ["events/arrivals", "quarantine/arrivals"]
     assert log.end("quarantine/arrivals") == 2
 
 
@@ -105,12 +105,24 @@ def test_nothing_to_append_writes_nothing() -> None:
     assert log.appends == []
 
 
-@pytest.mark.parametrize("topic", ["events/arrivals", "quarantine/arrivals"])
-def test_a_log_that_cannot_be_written_is_told_and_no_row_is_acknowledged(topic: str) -> None:
-    log = MemoryLog(full=topic)
+def test_what_a_full_log_refused_is_kept_once_when_it_is_sent_again() -> None:
+    log = MemoryLog(full="events/arrivals")
+    for _ in range(3):
+        with pytest.raises(Transient):
+            accept(log, SOURCE, [row("a"), row(1)], NOW)
+    assert log.ids() == log.quarantined() == []
+    log.full = ""
+    assert accept(log, SOURCE, [row("a"), row(1)], NOW).accepted == 1
+    assert (log.ids(), len(log.quarantined())) == (["a"], 1)
+
+
+def test_rows_whose_rejects_cannot_be_kept_are_not_acknowledged() -> None:
+    log = MemoryLog(full="quarantine/arrivals")
     with pytest.raises(Transient):
         accept(log, SOURCE, [row("a"), row(1)], NOW)
-    assert log.ids() == []
+    log.full = ""
+    accept(log, SOURCE, [row("a"), row(1)], NOW)
+    assert (set(log.ids()), len(log.quarantined())) == ({"a"}, 1)
 
 
 def _nested(depth: int) -> Any:

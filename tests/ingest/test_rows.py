@@ -173,8 +173,10 @@ def test_bytes_and_objects_are_judged_alike_and_never_break(row: Any, filled: bo
     except (UnicodeEncodeError, OverflowError):
         _read(ROWS.from_object, row)
         return
-    decoded = msgspec.json.decode(body)
-    assert _read(ROWS.from_json, body) == _read(ROWS.from_object, decoded)
+    told, judged = _read(ROWS.from_json, body), _read(ROWS.from_object, msgspec.json.decode(body))
+    if isinstance(told, str) and isinstance(judged, str):  # an integer beyond 64 bits is called a float in one of them
+        told, judged = told.replace("got float", "got int"), judged.replace("got float", "got int")
+    assert told == judged
 
 
 @given(st.binary(max_size=60))

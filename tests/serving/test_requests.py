@@ -133,7 +133,7 @@ def test_a_bad_body_gets_a_reason_and_never_a_5xx(served: Served, path: str, bod
     _, server = served
     found, answer = server.ask("POST", path, body)
     if path == "/events/landings" and body == b"[]":
-        assert (found, answer) == (202, {"accepted": 0, "first_offset": None, "rejected": []})
+        assert (found, answer) == (202, {"accepted": 0, "first_offset": None, "rejected": [], "rejected_rows": 0})
     else:
         assert (found, bool(answer["error"])) == (status, True)
 

@@ -60,12 +60,16 @@ def require_columns(names: Sequence[str], source: SourceDef, origin: str) -> Non
         raise DataError(f"{origin} has {', '.join(twice)} more than once", fix="rename the columns in the file")
 
 
-def check_table(table: pa.Table, source: SourceDef, now_ms: int) -> Checked:
-    """Judge every row of a conforming table. A row gets the first reason that fits; the first of equal keys stays."""
-    reasons = _first_reasons(len(table), [*_broken_values(table, source.schema), *_broken_events(table, source, now_ms)])
-    free = np.flatnonzero(reasons == "")
-    again = free[_repeated(table.column(source.schema.key).take(pa.array(free)))]
-    reasons[again] = f"{source.schema.key}: duplicate key"
+def check_table(table: pa.Table, source: SourceDef, now_ms: int, *, unique: bool = True) -> Checked:
+    """Judge every row of a conforming table. A row gets the first reason that fits, in the order in which rows of JSON get
+    theirs; the first of equal keys stays, unless keys need not be ``unique`` here."""
+    schema = source.schema
+    found = [*_nulls(table, schema), *_broken_values(table, schema), *_broken_events(table, source, now_ms)]
+    reasons = _first_reasons(len(table), [*found, *_empty_keys(table, schema)])
+    if unique:
+        free = np.flatnonzero(reasons == "")
+        again = free[_repeated(table.column(schema.key).take(pa.array(free)))]
+        reasons[again] = f"{schema.key}: duplicate key"
     bad = np.flatnonzero(reasons != "")
     good = table.filter(pa.array(reasons == "")).cast(arrow_schema(source.schema))
     return Checked(good, [(int(row), str(reasons[row])) for row in bad])
@@ -73,15 +77,26 @@ def check_table(table: pa.Table, source: SourceDef, now_ms: int) -> Checked:
 
 def check_values(table: pa.Table, schema: Schema) -> npt.NDArray[np.object_]:
     """Why each row of a conforming table is no request (null, no number, an endless text, an empty key); "" if it is one."""
-    return _first_reasons(len(table), _broken_values(table, schema))
+    found = [*_nulls(table, schema), *_broken_values(table, schema), *_empty_keys(table, schema)]
+    return _first_reasons(len(table), found)
 
 
 def rejected_table(table: pa.Table, rejects: list[tuple[int, str]], origin: str, now_ms: int) -> pa.Table:
     """The quarantine rows of rejects of ``table``."""
-    rows = table.take(pa.array([row for row, _ in rejects], pa.int64()))
-    columns = [[_readable(value) for value in column] for column in rows.columns]
-    shown = [dict(zip(rows.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+    shown = shown_rows(table, [row for row, _ in rejects])
     return quarantined([(reason, row) for (_, reason), row in zip(rejects, shown, strict=True)], origin, now_ms)
+
+
+def shown_rows(table: pa.Table, numbers: Sequence[int]) -> list[dict[str, object]]:
+    """Some rows of a table as objects that JSON tells, with moments as text."""
+    rows = table.take(pa.array(numbers, pa.int64()))
+    columns = [[_readable(value) for value in column] for column in rows.columns]
+    return [dict(zip(rows.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def row_text(row: object) -> str:
+    """A row as it is kept in quarantine: JSON."""
+    return msgspec.json.encode(row, enc_hook=str).decode()
 
 
 def _readable(value: pa.Scalar) -> object:
@@ -98,7 +113,7 @@ def quarantined(rejects: list[tuple[str, object]], origin: str, now_ms: int) -> 
     """Quarantine rows of (reason, row) pairs."""
     columns = [
         [reason for reason, _ in rejects],
-        [msgspec.json.encode(row, enc_hook=str).decode() for _, row in rejects],
+        [row_text(row) for _, row in rejects],
         [origin] * len(rejects),
         [now_ms] * len(rejects),
     ]
@@ -149,18 +164,24 @@ def _first_reasons(rows: int, found: list[tuple[str, str, Mask]]) -> npt.NDArray
     return reasons
 
 
+def _nulls(table: pa.Table, schema: Schema) -> list[tuple[str, str, Mask]]:
+    return [(field.name, "null", _mask(table.column(field.name).is_null())) for field in schema.fields if not field.nullable]
+
+
+def _empty_keys(table: pa.Table, schema: Schema) -> list[tuple[str, str, Mask]]:
+    if schema[schema.key].type is not Type.STRING:
+        return []
+    return [(schema.key, "empty", _mask(pc.equal(table.column(schema.key), "")))]
+
+
 def _broken_values(table: pa.Table, schema: Schema) -> list[tuple[str, str, Mask]]:
     found: list[tuple[str, str, Mask]] = []
     for field in schema.fields:
         column = table.column(field.name)
-        if not field.nullable:
-            found.append((field.name, "null", _mask(column.is_null())))
         if field.type is Type.FLOAT:
             found.append((field.name, NOT_FINITE, _mask(pc.invert(pc.is_finite(column)))))
         if field.type is Type.STRING:
             found.append((field.name, TOO_LONG, _mask(pc.greater(pc.utf8_length(column), MAX_TEXT))))
-    if schema[schema.key].type is Type.STRING:
-        found.append((schema.key, "empty", _mask(pc.equal(table.column(schema.key), ""))))
     return found
 
 

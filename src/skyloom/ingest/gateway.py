@@ -1,14 +1,17 @@
 """The way in for rows of a stream: typed, checked, and appended to the log before they are acknowledged."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from skyloom.ingest.rows import RowType, Value, check_row, encode_rows, row_type
+from skyloom.ingest.rows import Value, check_row, encode_rows, row_type
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import SourceDef
 from skyloom.ports.log import Log, NewBatch
+
+_Row = TypeVar("_Row")
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -26,6 +29,26 @@ class Accepted(msgspec.Struct, frozen=True):
     first_offset: int | None
 
 
+class Bad(NamedTuple):
+    """Row number ``row`` broke the contract; ``text`` is the row itself as JSON."""
+
+    row: int
+    reason: str
+    text: str
+
+
+class Judged(NamedTuple):
+    """Rows held against the contract: ``good`` of them as they go into the log, in ``payload``, and the others."""
+
+    good: int
+    payload: bytes
+    bad: list[Bad]
+
+
+Judge = Callable[[SourceDef, int], Judged]
+"""Rows that wait to be judged by a source's contract at a moment (ms). Raises `DataError` for a body that is no rows."""
+
+
 def accept(log: Log, source: SourceDef, rows: Sequence[object], now_ms: int) -> Accepted:
     """Check rows and append the good ones durably, in one transaction; the others go to the quarantine topic."""
     return accept_many(log, source, [rows], now_ms)[0]
@@ -33,37 +56,91 @@ def accept(log: Log, source: SourceDef, rows: Sequence[object], now_ms: int) -> 
 
 def accept_many(log: Log, source: SourceDef, requests: Sequence[Sequence[object]], now_ms: int) -> list[Accepted]:
     """`accept` for several requests with one durable append. Raises `Transient` when nothing could be written."""
-    rows_of = row_type(source.schema)
-    judged = [_judge(rows_of, source, rows, now_ms) for rows in requests]
-    rejects = [(reason, requests[r][i]) for r, (_, bad) in enumerate(judged) for i, reason in bad]
-    if rejects:
-        payload = msgspec.msgpack.encode([(reason, _text(row), "stream", now_ms) for reason, row in rejects])
-        log.append(f"quarantine/{source.name}", [NewBatch(len(rejects), now_ms, False, payload)])
-    batches = [NewBatch(len(good), now_ms, False, encode_rows(good)) for good, _ in judged if good]
+    judged = [judge_objects(rows, source, now_ms) for rows in requests]
+    return append_judged(log, source, judged, now_ms)
+
+
+def take_many(log: Log, source: SourceDef, judges: Sequence[Judge], now_ms: int) -> list[Accepted | DataError]:
+    """Judge and append several requests with one durable append; a body that is no rows gives its error alone.
+
+    Raises `Transient` when the log cannot be written.
+    """
+    judged: list[Judged | DataError] = []
+    for judge in judges:
+        try:
+            judged.append(judge(source, now_ms))
+        except DataError as error:
+            judged.append(error)
+    done = iter(append_judged(log, source, [each for each in judged if isinstance(each, Judged)], now_ms))
+    return [each if isinstance(each, DataError) else next(done) for each in judged]
+
+
+def append_judged(
+    log: Log, source: SourceDef, judged: Sequence[Judged], now_ms: int, origin: str = "stream"
+) -> list[Accepted]:
+    """Append what was judged: the good rows first, so that a log that refuses them has not kept the others yet.
+
+    Who tries again after a `Transient` sends good rows again, which are known by their keys, and bad ones once.
+    """
+    batches = [NewBatch(each.good, now_ms, False, each.payload) for each in judged if each.good]
     firsts = iter(log.append(f"events/{source.name}", batches) if batches else [])
+    rejects = [(bad.reason, bad.text, origin, now_ms) for each in judged for bad in each.bad]
+    if rejects:
+        log.append(f"quarantine/{source.name}", [NewBatch(len(rejects), now_ms, False, msgspec.msgpack.encode(rejects))])
     return [
-        Accepted(len(good), tuple(Rejection(i, reason) for i, reason in bad), next(firsts) if good else None)
-        for good, bad in judged
+        Accepted(each.good, tuple(Rejection(bad.row, bad.reason) for bad in each.bad), next(firsts) if each.good else None)
+        for each in judged
     ]
 
 
-def _judge(
-    row_type: RowType, source: SourceDef, rows: Sequence[object], now_ms: int
-) -> tuple[list[tuple[Value, ...]], list[tuple[int, str]]]:
+def judge_objects(rows: Sequence[object], source: SourceDef, now_ms: int) -> Judged:
+    """Judge decoded JSON objects."""
+    return judge_each(rows, row_type(source.schema).from_object, _text, source, now_ms)
+
+
+def judge_lines(body: bytes, source: SourceDef, now_ms: int) -> Judged:
+    """Judge lines of JSON, one object each. A line that is no JSON is a bad row; empty lines are none.
+
+    >>> from skyloom.kernel.schema import Field, Schema, Type
+    >>> visits = SourceDef("visits", Schema((Field("id", Type.STRING), Field("at", Type.TIMESTAMP)), "id", "at"))
+    >>> judge_lines(b'{"id": "a", "at": 5}\\n{"id": 3, "at": 5}\\n', visits, 10).bad
+    [Bad(row=1, reason='id: expected a string, got int', text='{"id": 3, "at": 5}')]
+    """
+    lines = [line for line in body.splitlines() if line.strip()]
+    return judge_each(lines, row_type(source.schema).from_json, as_json, source, now_ms)
+
+
+def judge_each(
+    rows: Sequence[_Row],
+    read: Callable[[_Row], tuple[Value, ...]],
+    text: Callable[[_Row], str],
+    source: SourceDef,
+    now_ms: int,
+) -> Judged:
+    """Judge rows that ``read`` gives the values of, or a `DataError`; ``text`` is what is kept of a bad one."""
     good: list[tuple[Value, ...]] = []
-    bad: list[tuple[int, str]] = []
+    bad: list[Bad] = []
     for index, row in enumerate(rows):
         try:
-            values = row_type.from_object(row)
+            values = read(row)
             reason = check_row(values, source, now_ms)
         except DataError as error:
-            bad.append((index, error.what))
+            bad.append(Bad(index, error.what, text(row)))
             continue
         if reason is None:
             good.append(values)
         else:
-            bad.append((index, reason))
-    return good, bad
+            bad.append(Bad(index, reason, text(row)))
+    return Judged(len(good), encode_rows(good) if good else b"", bad)
+
+
+def as_json(line: bytes) -> str:
+    """A line as it is kept: itself when it is JSON, else its text as a JSON string."""
+    try:
+        msgspec.json.decode(line)
+        return line.decode()
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return json.dumps(line.decode(errors="replace"))
 
 
 def _text(row: object) -> str:

@@ -180,6 +180,16 @@ def check_row(row: tuple[Value, ...], source: SourceDef, now_ms: int) -> str | N
     return f"{schema.key}: empty" if key == "" else None
 
 
+def null_reason(field: Field) -> str:
+    """Why a row of a stream without a value in a column that needs one is refused.
+
+    >>> null_reason(Field("x", Type.FLOAT))
+    'x: expected a number, got null'
+    """
+    kind = _WIRE_TYPES[field.type]
+    return f"{field.name}: expected {_WORDS['int | datetime' if field.type is Type.TIMESTAMP else kind.__name__]}, got null"
+
+
 def too_large(limit: float) -> str:
     """Why a number that sums cannot hold is refused."""
     return f"larger than {limit:g}, which sums at its precision cannot hold"

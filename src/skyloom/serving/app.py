@@ -68,7 +68,7 @@ class App:
     async def _answer(self, endpoint: Endpoint, parameters: dict[str, str], scope: Scope, protocol: Protocol) -> Reply:
         loaded = self._obedience.now
         body = await self._body(scope, protocol) if endpoint.method == "POST" else b""
-        call = Call(parameters, body, loaded)
+        call = Call(parameters, body, loaded, scope.headers.get("content-type", ""))
         if endpoint.policy != OPEN:
             call.release.keys.check(_presented(scope), endpoint.policy)
         return await endpoint.handle(call)

@@ -1,16 +1,16 @@
 """Events on their way into the log: what comes at the same time is appended together."""
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import Executor
 
-from skyloom.ingest.gateway import Accepted, accept_many
+from skyloom.ingest.gateway import Accepted, Judge, take_many
 from skyloom.kernel.clock import Clock
+from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import SourceDef
 from skyloom.ports import Log
 from skyloom.serving.metrics import Metrics
 
-_Waiting = tuple[Sequence[object], "asyncio.Future[Accepted]"]
+_Waiting = tuple[Judge, "asyncio.Future[Accepted]"]
 
 
 class Ingestion:
@@ -22,8 +22,9 @@ class Ingestion:
         self._waiting: dict[int, list[_Waiting]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def take(self, source: SourceDef, rows: Sequence[object]) -> Accepted:
-        """Rows as decoded JSON; what became of each. Raises `Transient` when nothing can be written now."""
+    async def take(self, source: SourceDef, rows: Judge) -> Accepted:
+        """Rows that wait to be judged; what became of each. Raises `Transient` when nothing can be written now, and
+        `DataError` for a body that is no rows."""
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.get(id(source))  # a source of another release may be another one
         if waiting is None:
@@ -46,11 +47,14 @@ class Ingestion:
             self._waiting[id(source)] = []
             rows = [rows for rows, _ in batch]
             try:
-                done = await loop.run_in_executor(self._executor, accept_many, self._log, source, rows, self._clock.now_ms())
+                done = await loop.run_in_executor(self._executor, take_many, self._log, source, rows, self._clock.now_ms())
             except Exception as error:  # noqa: BLE001  # nobody else would hear of it: each who waits gets it
                 for _, future in batch:
                     future.set_exception(error)
             else:
                 for (_, future), accepted in zip(batch, done, strict=True):
-                    future.set_result(accepted)
+                    if isinstance(accepted, DataError):
+                        future.set_exception(accepted)
+                    else:
+                        future.set_result(accepted)
         del self._waiting[id(source)]

@@ -19,6 +19,7 @@ class Call(NamedTuple):
     parameters: dict[str, str]
     body: bytes
     loaded: LoadedRelease | None
+    content_type: str = ""
 
     @property
     def release(self) -> LoadedRelease:
