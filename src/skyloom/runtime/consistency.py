@@ -22,7 +22,7 @@ from skyloom.kernel.records.prediction import Receipt
 from skyloom.monitoring.incidents import Incident, report
 from skyloom.platform import Platform
 from skyloom.ports.log import LogBatch
-from skyloom.runtime.skew import Skew, compare
+from skyloom.runtime.skew import Skew, compare, source_of
 from skyloom.runtime.state import applied
 from skyloom.stores.files import complete_file, writable
 
@@ -91,7 +91,8 @@ class Watch:
         ready: list[LogBatch] = []
         for batch in batches:
             for receipt in decode_receipts([batch]):
-                for source, seen in receipt.as_of.items():
+                for place, seen in receipt.as_of.items():
+                    source = source_of(place)
                     if source not in sunk:
                         sunk[source] = self._sunk(source, sources.get(source))
                     if seen > sunk[source]:

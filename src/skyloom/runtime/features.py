@@ -160,8 +160,8 @@ def _lineage(
 
 
 def _uses(model: ModelDef, group: str, column: str) -> bool:
-    """Whether a model has the feature as an input, or looks rows of its entity table up."""
-    windowed = any(wanted.group == group and wanted.aggregate == column for wanted in model.inputs)
+    """Whether a model has the feature as an input, computes one with it, or looks rows of its entity table up."""
+    windowed = any((ref.group, ref.aggregate) == (group, column) for wanted in model.inputs for ref in wanted.features)
     return windowed or any(lookup.group == group for lookup in model.lookups)
 
 

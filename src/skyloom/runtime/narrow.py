@@ -95,7 +95,7 @@ def _recent(
 
 def _of_entities(model: ModelDef, groups: dict[str, FeatureGroupDef], receipts: Sequence[Receipt]) -> list[Condition]:
     """The entities of the requests, where all groups of a source are by the same first column and looked up directly."""
-    wanted = {(str(i.group), i.entity[0]) for i in model.inputs if i.group in groups and i.entity}
+    wanted = {(ref.group, ref.entity[0]) for i in model.inputs for ref in i.features if ref.group in groups}
     by = {groups[name].by[0] for name in groups}
     known = all(column in receipt.request for _, column in wanted for receipt in receipts)
     if len(by) > 1 or not known or {name for name, _ in wanted} != set(groups):
