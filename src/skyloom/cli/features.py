@@ -118,8 +118,8 @@ def lag(profile: ProfileOption = "local", json: JsonOption = False) -> None:
 
     out = Out(json=json)
     found = behind(open_platform(profile=profile))
-    topics: list[list[Cell]] = [[topic, each.unfolded, each.unsunk] for topic, each in found.topics.items()]
-    out.table(["topic", "not yet worked on", "not yet in the lake"], topics)
+    topics: list[list[Cell]] = [[topic, each.unfolded, each.unsunk, each.dead] for topic, each in found.topics.items()]
+    out.table(["topic", "not yet worked on", "not yet in the lake", "dead letters"], topics)
     groups: list[list[Cell]] = [[g.name, g.state, g.left, g.behind, moment(g.fresh_ms)] for g in found.groups]
     out.table(["group", "state", "history left", "behind", "fresh"], groups)
     watches: list[list[Cell]] = [

@@ -96,8 +96,8 @@ def _tell_drift(out: Out, health: "Health") -> None:
 
 
 def _tell_project(out: Out, report: "Report") -> None:
-    rows: list[list[Cell]] = [[topic, lag.unfolded, lag.unsunk] for topic, lag in report.lag.items()]
-    out.table(["topic", "not yet worked on", "not yet in the lake"], rows)
+    rows: list[list[Cell]] = [[topic, lag.unfolded, lag.unsunk, lag.dead] for topic, lag in report.lag.items()]
+    out.table(["topic", "not yet worked on", "not yet in the lake", "dead letters"], rows)
     rejected: list[list[Cell]] = [
         [source, count, reason] for source, reasons in report.quarantine.items() for reason, count in reasons.items()
     ]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from skyloom.cost import month_of, spent
-from skyloom.features.spaces import position, source_position
+from skyloom.features.fold import SourceFold
+from skyloom.ingest.deadletter import count_dead
 from skyloom.ingest.receipts import predictions_topic
 from skyloom.ingest.sink import APP, events_topic
 from skyloom.kernel.money import Money
@@ -128,14 +129,20 @@ def cohorts(outcomes: Sequence[Outcome], model: ModelDef, now_ms: int) -> list[C
 
 
 def lags(platform: Platform, project: ProjectDef) -> dict[str, Lag]:
-    """How far each topic is behind: rows not yet folded or joined, rows not yet in the lake."""
-    with platform.online.read() as view:
-        worked = {events_topic(name): position(view, source_position(name)) or 0 for name in project.sources}
-        worked |= {predictions_topic(name): read_position(view, predictions_topic(name)) for name in project.models}
+    """How far each topic is behind: rows not yet folded or joined, rows not yet in the lake, and dead letters."""
     found: dict[str, Lag] = {}
-    for topic, at in worked.items():
+    for name, source in project.sources.items():
+        fold, topic = SourceFold(source, []), events_topic(name)
+        with platform.online.read() as view:
+            worked, unsunk = fold.position(view), fold.unsunk(view)
         end = platform.log.end(topic)
-        found[topic] = Lag(end - at, end - (platform.lake.position(topic, APP) or 0))
+        found[topic] = Lag(end - worked, end - (worked if unsunk is None else unsunk), count_dead(platform.lake, name))
+    for name in project.models:
+        topic = predictions_topic(name)
+        with platform.online.read() as view:
+            worked = read_position(view, topic)
+        end = platform.log.end(topic)
+        found[topic] = Lag(end - worked, end - (platform.lake.position(topic, APP) or 0))
     return found
 
 
