@@ -8,10 +8,10 @@ import numpy as np
 
 from skyloom.features.kernel import OK, TOO_OLD, read_blob
 from skyloom.features.program import Program, compile_group
-from skyloom.features.spaces import entity_key, group_position, position, source_position, tiles_space
+from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
 from skyloom.kernel.errors import DataError, Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
-from skyloom.ports.online import OnlineReader, OnlineStore
+from skyloom.ports.online import OnlineStore, Pair
 
 _NOTHING = np.frombuffer(b"", np.int64)  # not to be written to, as all that is stored: one compiled form for both
 
@@ -31,9 +31,9 @@ class Snapshot(NamedTuple):
 class _Group(NamedTuple):
     definition: FeatureGroupDef
     program: Program
+    source: Pair
+    position: Pair
     space: str
-    position: bytes
-    source: bytes
 
 
 class OnlineFeatures:
@@ -41,40 +41,54 @@ class OnlineFeatures:
 
     def __init__(self, store: OnlineStore, groups: dict[str, FeatureGroupDef]) -> None:
         self._store = store
-        self._groups = {
-            name: _Group(
-                group, compile_group(group), tiles_space(group), group_position(group), source_position(group.source)
-            )
-            for name, group in groups.items()
-        }
+        self._groups = {name: _compiled(group) for name, group in groups.items()}
 
     def read(self, wanted: Sequence[tuple[str, Entity]], t_ms: int) -> Snapshot:
-        """The features of (group, entity) pairs at ``t_ms``; an entity is the values of the group's ``by``, in order.
-        An entity with a null among them, or that was never seen, has null features
+        """The features of (group, entity) pairs at ``t_ms``, all of one moment of the store; an entity is the values of the
+        group's ``by``, in order. An entity with a null among them, or that was never seen, has null features
         and counts of 0. Raises `DataError` when ``t_ms`` is older than what the store holds, and `Transient` when a group
         is not built yet.
         """
-        values: list[tuple[float | None, ...]] = []
-        as_of: dict[str, int] = {}
+        asked: dict[Pair, int] = {}  # what is read, each once, and where it is in the answer
+        places: list[tuple[_Group, int, int, int]] = []
+        for name, entity in wanted:
+            group = self._groups[name]
+            source = asked.setdefault(group.source, len(asked))
+            built = asked.setdefault(group.position, len(asked))
+            tiles = -1 if None in entity else asked.setdefault((group.space, entity_key(*entity)), len(asked))
+            places.append((group, source, built, tiles))
         with self._store.read() as view:
-            for name, entity in wanted:
-                group = self._groups[name]
-                source = group.definition.source
-                if source not in as_of:
-                    as_of[source] = position(view, group.source) or 0
-                values.append(self._values(view, group, entity, t_ms, as_of[source]))
+            found = view.fetch(list(asked))
+        as_of: dict[str, int] = {}
+        values: list[tuple[float | None, ...]] = []
+        for group, source, built, tiles in places:
+            stored = found[source]
+            offset = as_of[group.definition.source] = 0 if stored is None else unpack(stored)
+            if offset and found[built] is None:
+                raise _unbuilt(group.definition)
+            values.append(_values(group, None if tiles < 0 else found[tiles], t_ms))
         return Snapshot(values, as_of)
 
-    def _values(self, view: OnlineReader, group: _Group, entity: Entity, t_ms: int, as_of: int) -> tuple[float | None, ...]:
-        if as_of and position(view, group.position) is None:
-            raise Transient(f"the features of {group.definition.name} are still being built", fix="ask again in a moment")
-        stored = None if None in entity else view.get(group.space, entity_key(*entity))
-        blob = _NOTHING if stored is None else np.frombuffer(stored, np.int64)
-        out = np.empty(group.program.outputs)
-        status = read_blob(group.program.tables, blob, t_ms, out)
-        if status != OK:
-            raise _unreadable(group.definition, status)
-        return tuple(None if isnan(value) else value for value in out.tolist())
+
+def _compiled(group: FeatureGroupDef) -> _Group:
+    source, built = (POSITIONS, source_position(group.source)), (POSITIONS, group_position(group))
+    return _Group(group, compile_group(group), source, built, tiles_space(group))
+
+
+def _values(group: _Group, stored: bytes | None, t_ms: int) -> tuple[float | None, ...]:
+    blob = _NOTHING if stored is None else np.frombuffer(stored, np.int64)
+    out = np.empty(group.program.outputs)
+    status = read_blob(group.program.tables, blob, t_ms, out)
+    if status != OK:
+        raise _unreadable(group.definition, status)
+    values = out.tolist()
+    if isnan(sum(values)):  # mostly there is no null, and then nothing to be looked for
+        return tuple(None if isnan(value) else value for value in values)
+    return tuple(values)
+
+
+def _unbuilt(group: FeatureGroupDef) -> Transient:
+    return Transient(f"the features of {group.name} are still being built", fix="ask again in a moment")
 
 
 def _unreadable(group: FeatureGroupDef, status: int) -> DataError:

@@ -29,14 +29,18 @@ _READERS = 1024
 _GIB = 1 << 30
 
 
+if TYPE_CHECKING:
+    Found = dict[str, lmdb._Database]  # pyright: ignore[reportPrivateUsage]
+
+
 class View:
     """One transaction: spaces by name."""
 
     __slots__ = ("_environment", "_found", "txn")
 
-    def __init__(self, environment: "Environment", txn: "lmdb.Transaction[bytes]") -> None:
+    def __init__(self, environment: "Environment", txn: "lmdb.Transaction[bytes]", found: "Found") -> None:
         self._environment = environment
-        self._found: dict[str, lmdb._Database] = {}  # pyright: ignore[reportPrivateUsage]
+        self._found = found
         self.txn = txn
 
     def find(self, space: str) -> "lmdb._Database | None":
@@ -96,6 +100,7 @@ class Environment:
         self.pid = os.getpid()
         self.holders = 0
         self._gate = Gate()
+        self._found: tuple[int, Found] = (-1, {})
         private_folder(path)
         with translated(path):
             while True:
@@ -178,7 +183,8 @@ class Environment:
         while True:
             self._gate.enter()
             try:
-                return View(self, self.lmdb.begin(write=write))
+                txn = self.lmdb.begin(write=write)
+                return View(self, txn, {} if write else self._found_by(txn))
             except lmdb.MapResizedError:
                 self._gate.leave()
             except lmdb.Error as error:
@@ -186,6 +192,14 @@ class Environment:
                 raise explained(error, self.path) from error
             with self._gate.alone():
                 self.lmdb.set_mapsize(0)  # what another process has made it
+
+    def _found_by(self, txn: "lmdb.Transaction[bytes]") -> "Found":
+        """Where spaces are, for all readers of one moment: between two commits none moves."""
+        moment, found = self._found
+        if moment != txn.id():
+            found = {}
+            self._found = txn.id(), found
+        return found
 
     def end(self, view: View) -> None:
         """Undo a transaction that was not committed, and let the map change."""

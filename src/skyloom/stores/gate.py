@@ -16,7 +16,8 @@ class Gate:
     """
 
     def __init__(self, patience_s: float = _PATIENCE_S) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._inside = 0
         self._shut = False
         self._mine = threading.local()
@@ -25,7 +26,7 @@ class Gate:
     def enter(self) -> None:
         """Go in; waits while somebody is alone inside."""
         depth: int = getattr(self._mine, "depth", 0)
-        with self._changed:
+        with self._lock:
             while self._shut and not depth:
                 self._changed.wait()
             self._inside += 1
@@ -34,7 +35,7 @@ class Gate:
     def leave(self) -> None:
         """Go out."""
         self._mine.depth -= 1
-        with self._changed:
+        with self._lock:
             self._inside -= 1
             if self._shut:
                 self._changed.notify_all()

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter, Pair
-from skyloom.stores.environment import Environment, Reading, View, translated
+from skyloom.stores.environment import Environment, View, translated
 from skyloom.stores.online.marker import Marker, sound_folder
 from skyloom.stores.sharing import Handle
 
@@ -80,19 +80,19 @@ class LmdbOnline:
 
 
 class _Read:
-    """The view of a `LmdbOnline`, for a ``with`` block."""
+    """The view of a `LmdbOnline`, for a ``with`` block. Serving enters one for every request: so few layers."""
 
-    __slots__ = ("_environment", "_reading")
+    __slots__ = ("_environment", "_view")
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._reading: Reading = environment.reading()
 
     def __enter__(self) -> OnlineReader:
-        return _Reader(self._reading.__enter__())
+        self._view = self._environment.begin(write=False)
+        return _Reader(self._view)
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._reading.__exit__(kind, value, trace)
+        self._environment.end(self._view)
         if value is not None:
             with translated(self._environment.path):
                 raise value
