@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from skyloom.stores.log.kafka_reader import Reader
 
-PATIENCE_S = 30.0
-"""How long a call waits for the brokers before it raises `Transient`."""
-
 LARGEST = 64 << 20
 """Bytes of the largest message, where the brokers take it: new topics are made so."""
 
@@ -41,7 +38,6 @@ _PRODUCER = {
     "enable.idempotence": "true",
     "linger.ms": "0",
     "message.max.bytes": str(LARGEST),
-    "delivery.timeout.ms": str(int(PATIENCE_S * 1_000)),
 }
 
 
@@ -65,9 +61,12 @@ class Clients:
 
     def sender(self) -> "Sender":
         """The one that appends; a new one after the last one failed, since librdkafka may have given up on it."""
+        patience_s = self.settings.patience_s
         with self._using():
             if self._sender is None or self._sender.failed:
-                self._sender = Sender(self._properties(_PRODUCER))
+                self._sender = Sender(
+                    self._properties({**_PRODUCER, "delivery.timeout.ms": str(int(1_000 * patience_s))}), patience_s
+                )
             return self._sender
 
     def asker(self) -> "Consumer":
@@ -97,7 +96,8 @@ class Clients:
             reader = self._readers.get((topic, partition))
             if reader is None:
                 group = {"group.id": f"{self.settings.prefix}.reader"}
-                reader = Reader(self._properties({**_CONSUMER, **_READER, **group}), topic, partition)
+                properties = self._properties({**_CONSUMER, **_READER, **group})
+                reader = Reader(properties, topic, partition, self.settings.patience_s)
                 self._readers[topic, partition] = reader
             self._readers.move_to_end((topic, partition))
             spare = self._readers.popitem(last=False)[1] if len(self._readers) > _READERS else None
@@ -150,9 +150,10 @@ class Clients:
 class Sender:
     """A producer, with a thread that hears the brokers' acknowledgements."""
 
-    def __init__(self, properties: Properties) -> None:
+    def __init__(self, properties: Properties, patience_s: float) -> None:
         from confluent_kafka import Producer
 
+        self._patience_s = patience_s
         self.producer = Producer(properties)
         self.failed = False
         self._lock = threading.Lock()
@@ -170,7 +171,7 @@ class Sender:
         try:
             for index, (value, moment) in enumerate(values):
                 self._produce(topic, partition, value, moment, delivery.heard(index))
-            if not delivery.done.wait(2 * PATIENCE_S) or delivery.error is not None:
+            if not delivery.done.wait(2 * self._patience_s + 1.0) or delivery.error is not None:
                 raise delivery.failure()
             well = True
         finally:
@@ -179,7 +180,7 @@ class Sender:
 
     def close(self) -> None:
         """Send what is on its way, then end."""
-        self.producer.flush(PATIENCE_S)
+        self.producer.flush(self._patience_s)
         self._ended.set()
         self._thread.join()
 
@@ -242,6 +243,8 @@ def translated(what: str) -> Generator[None]:
         yield
     except KafkaException as error:
         raise explained(error.args[0], what) from error
+    except TimeoutError as error:
+        raise Transient(f"Kafka does not answer: {what}", fix="look after its brokers, then try again") from error
 
 
 def explained(error: "KafkaError", what: str) -> SkyloomError:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from skyloom.kernel.errors import Transient
-from skyloom.stores.log.kafka_clients import PATIENCE_S, Properties, explained
+from skyloom.stores.log.kafka_clients import Properties, explained
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 class Reader:
     """Goes on where it stands when asked for what follows, and jumps otherwise. Use it under ``lock`` only."""
 
-    def __init__(self, properties: Properties, topic: str, partition: int) -> None:
+    def __init__(self, properties: Properties, topic: str, partition: int, patience_s: float) -> None:
         from confluent_kafka import Consumer
 
         self.consumer = Consumer(properties)
         self.lock = threading.Lock()
         self._topic = topic
         self._partition = partition
+        self._patience_s = patience_s
         self._next = -1
         self._seen_end = -1
         self._closed = False
@@ -28,12 +29,12 @@ class Reader:
     def messages(self, offset: int, high: int) -> "Iterator[tuple[int, bytes]]":
         """Messages from Kafka's ``offset`` up to ``high``, the offset after the last one, with the offset of each.
 
-        Raises `Transient` when none comes for half a minute.
+        Raises `Transient` when none comes in time.
         """
         if offset != self._next:
             self._jump(offset)
         while self._next < high and self._seen_end < high:
-            message = None if self._closed else self.consumer.poll(PATIENCE_S)
+            message = None if self._closed else self.consumer.poll(self._patience_s)
             if message is None:
                 self._next = -1
                 raise Transient(f"Kafka gives no messages of {self._topic}", fix="look after its brokers, then try again")

@@ -19,7 +19,8 @@ class KafkaSettings(NamedTuple):
     """Brokers, and what new topics are made with.
 
     ``prefix`` stands before the name of every topic and consumer group; ``replication`` of -1 is the brokers' own default;
-    ``topic`` are settings of new topics and ``client`` properties of librdkafka, by their own names.
+    ``topic`` are settings of new topics and ``client`` properties of librdkafka, by their own names. A call waits for the
+    brokers for ``patience_s`` seconds.
     """
 
     servers: str
@@ -28,6 +29,7 @@ class KafkaSettings(NamedTuple):
     replication: int = -1
     topic: tuple[tuple[str, str], ...] = ()
     client: tuple[tuple[str, str], ...] = ()
+    patience_s: float = 30.0
 
     def name(self, name: str) -> str:
         """A topic or consumer by its name in Kafka: a slash is ``--``, a byte that Kafka does not take ``-`` and its code.
@@ -73,7 +75,7 @@ def kafka_settings(url: str) -> KafkaSettings:
     prefix = parts.path.strip("/") or "skyloom"
     if parts.scheme != "kafka" or not parts.netloc or "@" in parts.netloc or not _NAME.fullmatch(prefix):
         raise _bad(url, "it is no address of Kafka")
-    numbers = {"partitions": 1, "replication": -1}
+    numbers = {"partitions": 1, "replication": -1, "patience": 30}
     topic: dict[str, str] = {}
     client: dict[str, str] = {}
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -87,14 +89,21 @@ def kafka_settings(url: str) -> KafkaSettings:
             client[key] = value
         else:
             raise _bad(url, f"it has no setting {key!r}")
-    pairs = (tuple(settings.items()) for settings in (topic, client))
-    return KafkaSettings(parts.netloc, prefix, numbers["partitions"], numbers["replication"], *pairs)
+    return KafkaSettings(
+        parts.netloc,
+        prefix,
+        numbers["partitions"],
+        numbers["replication"],
+        tuple(topic.items()),
+        tuple(client.items()),
+        float(numbers["patience"]),
+    )
 
 
 def _bad(url: str, why: str) -> DeclarationError:
     return DeclarationError(
-        f"log = {url.partition('?')[0]!r} cannot be: {why}",
-        tried="partitions, replication, topic.SETTING=VALUE and properties of librdkafka",
+        f"log = {url.partition('?')[0].rpartition('@')[2]!r} cannot be: {why}",
+        tried="partitions, replication, patience (seconds), topic.SETTING=VALUE and properties of librdkafka",
         fix="write kafka://HOST:9092/PREFIX?partitions=8&replication=3",
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from skyloom.kernel.errors import Transient
-from skyloom.stores.log.kafka_clients import LARGEST, PATIENCE_S, Clients, explained, translated
+from skyloom.stores.log.kafka_clients import LARGEST, Clients, explained, translated
 
 if TYPE_CHECKING:
     from confluent_kafka import TopicPartition
@@ -29,6 +29,7 @@ class Topics:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
+        self._patience_s = clients.settings.patience_s
         self._counts: dict[str, int] = {}
 
     def partitions(self, topic: str) -> int | None:
@@ -36,7 +37,7 @@ class Topics:
         asker = self._clients.asker()
         if topic not in self._counts:
             with translated(f"asking for {topic}"):
-                found = asker.list_topics(topic, timeout=PATIENCE_S).topics[topic]
+                found = asker.list_topics(topic, timeout=self._patience_s).topics[topic]
             parts = found.partitions.values()
             if found.error is not None or not parts or any(part.leader < 0 for part in parts):
                 return None
@@ -53,12 +54,13 @@ class Topics:
             return there
         settings = self._clients.settings
         new = NewTopic(topic, partitions, settings.replication, config={**_MADE_WITH, **dict(settings.topic)})
-        try:
-            self._clients.admin().create_topics([new])[topic].result(PATIENCE_S)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise explained(error.args[0], f"making {topic}") from error
-        return _eventually(lambda: self.partitions(topic), f"{topic} was made and is not there")
+        with translated(f"making {topic}"):
+            try:
+                self._clients.admin().create_topics([new])[topic].result(self._patience_s)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        return _eventually(lambda: self.partitions(topic), self._patience_s, f"{topic} was made and is not there")
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         """The offsets of the first message that is kept and after the last one."""
@@ -66,7 +68,7 @@ class Topics:
 
         asker = self._clients.asker()
         with translated(f"asking for the end of {topic}"):
-            found = asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE_S)
+            found = asker.get_watermark_offsets(TopicPartition(topic, partition), timeout=self._patience_s)
         return found
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
@@ -75,7 +77,7 @@ class Topics:
 
         with translated(f"forgetting the oldest of {topic}"):
             for done in self._clients.admin().delete_records([TopicPartition(topic, partition, offset)]).values():
-                done.result(PATIENCE_S)
+                done.result(self._patience_s)
 
 
 class Positions:
@@ -83,6 +85,7 @@ class Positions:
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
+        self._patience_s = clients.settings.patience_s
 
     def committed(self, group: str, place: "TopicPartition") -> int | None:
         """The position of a group, if it has one."""
@@ -90,7 +93,7 @@ class Positions:
 
         asked = ConsumerGroupTopicPartitions(group, [place])
         with translated(f"asking for the position of {group}"):
-            found = self._clients.admin().list_consumer_group_offsets([asked])[group].result(PATIENCE_S)
+            found = self._clients.admin().list_consumer_group_offsets([asked])[group].result(self._patience_s)
         [stored] = found.topic_partitions or [place]
         if stored.offset < 0:
             return None
@@ -109,7 +112,7 @@ class Positions:
         new = TopicPartition(place.topic, place.partition, message, str(offset))
         with translated(f"committing the position of {group}"):
             asked = [ConsumerGroupTopicPartitions(group, [new])]
-            done = self._clients.admin().alter_consumer_group_offsets(asked)[group].result(PATIENCE_S)
+            done = self._clients.admin().alter_consumer_group_offsets(asked)[group].result(self._patience_s)
             for each in done.topic_partitions or []:
                 if each.error is not None:
                     raise explained(each.error, f"committing the position of {group}")
@@ -118,7 +121,7 @@ class Positions:
     def consumers(self, place: "TopicPartition") -> dict[str, int]:
         """The positions of all groups under our prefix, by the names of their consumers."""
         with translated("asking for consumer groups"):
-            listed = self._clients.admin().list_consumer_groups().result(PATIENCE_S)
+            listed = self._clients.admin().list_consumer_groups().result(self._patience_s)
         found: dict[str, int] = {}
         for group in listed.valid or []:
             name = self._clients.settings.original(group.group_id)
@@ -128,9 +131,9 @@ class Positions:
         return found
 
 
-def _eventually(found: Callable[[], _T | None], why: str) -> _T:
+def _eventually(found: Callable[[], _T | None], patience_s: float, why: str) -> _T:
     """Ask again until the brokers have told each other."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while (result := found()) is None:
         if time.monotonic() > deadline:
             raise Transient(why, fix="look after Kafka's brokers, then try again")

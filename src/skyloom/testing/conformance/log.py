@@ -14,7 +14,6 @@ OpenLog = Callable[[], Log]
 
 TOPIC = "events/arrivals"
 HEADER = 14
-KILLS = 10
 WRITERS, APPENDS = 4, 25
 
 
@@ -153,11 +152,13 @@ class LogConformance:
 
 
 class LogKilled:
-    """Sudden death."""
+    """Sudden death, ``kills`` times in each test."""
+
+    kills = 10
 
     def test_nothing_acknowledged_is_lost_by_a_kill(self, open_log: OpenLog) -> None:
         acknowledged: dict[int, int] = {}
-        for kill in range(KILLS):
+        for kill in range(self.kills):
             acknowledged.update(killed_after(1 + kill * 5 % 17, append_forever, open_log))
             with closing(open_log()) as log:
                 stored = {one.first: one for one in whole(log)}
@@ -168,7 +169,7 @@ class LogKilled:
     def test_a_kill_while_rows_are_read_and_forgotten_loses_nothing_unread(self, open_log: OpenLog) -> None:
         acknowledged: dict[int, int] = {}
         promised = 0
-        for kill in range(KILLS):
+        for kill in range(self.kills):
             heard = killed_after(2 + kill * 5 % 17, append_commit_and_retain, open_log)
             acknowledged.update(said[1:] for said in heard if said[0] == "appended")
             promised = max([promised, *(said[1] for said in heard if said[0] == "committed")])
