@@ -9,11 +9,11 @@
 """
 
 from skyloom import testing
-from skyloom.kernel.expr import col
+from skyloom.kernel.expr import coalesce, col, greatest, least, where
 from skyloom.notebook import dataset, predict, train
 from skyloom.spec.aggregate import count, max, mean, min, sum
 from skyloom.spec.event import Event, Timestamp, field, key, time
-from skyloom.spec.features import Features, hour, weekday
+from skyloom.spec.features import Features
 from skyloom.spec.label import Label
 from skyloom.spec.loop import (
     Loop,
@@ -32,7 +32,9 @@ from skyloom.spec.loop import (
     when_performance_drops,
 )
 from skyloom.spec.model import model
+from skyloom.spec.moment import day, hour, minute, month, second, weekday, year
 from skyloom.spec.source import Source
+from skyloom.spec.table import Table
 
 __all__ = [
     "Event",
@@ -41,26 +43,34 @@ __all__ = [
     "Loop",
     "Search",
     "Source",
+    "Table",
     "Timestamp",
     "at_least",
     "better_than_champion",
     "canary",
+    "coalesce",
     "col",
     "count",
     "dataset",
+    "day",
     "every",
     "field",
     "full",
+    "greatest",
     "hour",
     "key",
     "latency_p99",
+    "least",
     "max",
     "mean",
     "min",
+    "minute",
     "model",
+    "month",
     "no_slice_worse",
     "not_worse_than_champion",
     "predict",
+    "second",
     "shadow",
     "sum",
     "testing",
@@ -70,4 +80,6 @@ __all__ = [
     "weekday",
     "when_drift",
     "when_performance_drops",
+    "where",
+    "year",
 ]

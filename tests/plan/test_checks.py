@@ -74,6 +74,13 @@ CASES = {
     ),
     "labels.columns_exist": ([(LATE, 'sky.col("delay") > 15')], "late: there is no column 'delay'"),
     "labels.columns_exist: types": ([(LATE, 'sky.col("carrier") > 15')], "late: a string cannot be compared with a int"),
+    "labels.columns_exist: windows": (
+        [
+            ("late = sky.Label", "recent = sky.Features(arrivals, by='dest', n=sky.count(over=['1h']))\nlate = sky.Label"),
+            (LATE, 'recent["n_1h"] > 15'),
+        ],
+        "late: a label is made of windowed features",
+    ),
     "labels.columns_exist: inline": (
         [("label=late", 'label=sky.Label(arrivals, on="gone", value=sky.col("arr_delay_min") > 1, within="1h")')],
         "the label of late_arrival: there is no column 'gone'",
@@ -123,6 +130,34 @@ CASES = {
     "columns_have_names": (
         [('sky.hour("scheduled")', 'sky.col("distance_miles") * 2')],
         "the feature (distance_miles * 2) has no name",
+    ),
+    "columns_have_names: of windows": (
+        [('sky.hour("scheduled")', 'carrier_recent["landings_1h"] / carrier_recent["landings_24h"]')],
+        "the feature (carrier_recent.landings_1h / carrier_recent.landings_24h) has no name",
+    ),
+    "expressions_read_something": (
+        [('sky.hour("scheduled")', 'sky.where(True, 1, 2).named("one")')],
+        "the feature where(True, 1, 2) is a constant",
+    ),
+    "models.columns_exist: within an expression": (
+        [('sky.hour("scheduled")', '(sky.col("distance_mile") / carrier_recent["delay_1h"]).named("ratio")')],
+        "late_arrival: there is no column 'distance_mile'; did you mean distance_miles?",
+    ),
+    "columns_can_be_learned: types": (
+        [('sky.hour("scheduled")', '(sky.col("origin") + carrier_recent["delay_1h"]).named("sum")')],
+        "(origin + carrier_recent.delay_1h): + needs numbers, not a string and a float",
+    ),
+    "entities_are_in_requests: of an expression": (
+        [
+            ("    dest: str\n    distance", "    desti: str\n    distance"),
+            (COLUMNS, 'departures["carrier"]'),
+            ("carrier_recent, dest_recent]", '(dest_recent["worst_3h"] * 2).named("twice")]'),
+        ],
+        "dest_recent: its requests have no column 'dest' to look the features up by; did you mean desti",
+    ),
+    "names_once: of an expression": (
+        [('sky.hour("scheduled")', '(sky.col("distance_miles") * 2).named("carrier")')],
+        "several features are called carrier",
     ),
     "columns_can_be_learned": (
         [(COLUMNS, 'departures["scheduled"]')],

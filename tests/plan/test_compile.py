@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from skyloom.kernel.errors import DeclarationError
-from skyloom.kernel.expr import col, part
+from skyloom.kernel.expr import Expression, coalesce, col, looked_up, part
 from skyloom.kernel.ids import content_id
-from skyloom.kernel.records.definitions import GateDef, ProjectDef, SearchDef, StageDef, TriggerDef
+from skyloom.kernel.records.definitions import FeatureRef, GateDef, InputDef, ProjectDef, SearchDef, StageDef, TriggerDef
 from skyloom.kernel.schema import Field, Type
 from skyloom.plan import compile_project
 from skyloom.plan.windows import hop_of
@@ -63,6 +63,34 @@ def test_inputs(flights):
     assert model.inputs[4].expression == part("hour", "scheduled").expression
     last = model.inputs[-1]
     assert (last.expression, last.group, last.aggregate, last.entity) == (None, "dest_recent", "worst_3h", ("dest",))
+
+
+def test_an_expression_over_windows_becomes_an_input_that_reads_them(flights):
+    ratio = '(carrier_recent["landings_1h"] / sky.coalesce(carrier_recent["landings_24h"], 1)).named("burst")'
+    own = 'carrier_recent["delay_1h"], carrier_recent["delay_6h"].named("slow")'
+    project = flights(('sky.hour("scheduled"), sky.weekday("scheduled"), carrier_recent', f"{ratio}, {own}"))
+    inputs = {i.name: i for i in compile_project(project).models["late_arrival"].inputs}
+    n_1h, n_24h = (looked_up("carrier_recent", name) for name in ("landings_1h", "landings_24h"))
+    assert inputs["burst"] == InputDef(
+        "burst",
+        Type.FLOAT,
+        expression=Expression("finite", ((n_1h / coalesce(n_24h, 1.0)).expression,)),
+        reads=tuple(FeatureRef("carrier_recent", name, ("carrier",)) for name in ("landings_1h", "landings_24h")),
+    )
+    of_carrier = {"group": "carrier_recent", "entity": ("carrier",)}
+    assert inputs["carrier_recent_delay_1h"] == InputDef(
+        "carrier_recent_delay_1h", Type.FLOAT, aggregate="delay_1h", **of_carrier
+    )
+    assert inputs["slow"] == InputDef("slow", Type.FLOAT, aggregate="delay_6h", **of_carrier)
+    assert compile_project(project).models["late_arrival"].groups == ("carrier_recent", "dest_recent")
+    again = compile_project(flights(('sky.hour("scheduled"), sky.weekday("scheduled"), carrier_recent', f"{ratio}, {own}")))
+    assert content_id(again.models["late_arrival"].inputs) == content_id(tuple(inputs.values()))
+
+
+def test_a_window_that_is_not_there_is_named_with_the_nearest(flights):
+    with pytest.raises(DeclarationError) as raised:
+        flights(('sky.hour("scheduled")', 'carrier_recent["delay_2h"].named("d")'))
+    assert "there is no windowed feature 'delay_2h'" in str(raised.value)
 
 
 def test_model(flights):

@@ -30,7 +30,7 @@ from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES, arrow_schema, evaluate_columns
 from skyloom.kernel.expr import columns_of
 from skyloom.kernel.ids import content_id
-from skyloom.kernel.records.definitions import MODES, InputDef, ModelDef, ProjectDef, SourceDef
+from skyloom.kernel.records.definitions import MODES, FeatureRef, ModelDef, ProjectDef, SourceDef
 from skyloom.kernel.records.registry import DataVersion
 from skyloom.ports.lake import Lake
 from skyloom.ports.online import OnlineStore
@@ -110,20 +110,23 @@ def inputs_of(
     requests = _with_lookups(model, project, requests, looking)
     windowed = _windowed(model, project, requests, looking)
     for wanted in model.inputs:
-        if wanted.expression is not None:
-            value = evaluate_columns(wanted.expression, requests.rows)
-            columns[wanted.name] = value.cast(ARROW_TYPES[wanted.type])
-        else:
-            columns[wanted.name] = _feature(wanted, project, windowed[str(wanted.group), wanted.entity or ()])
+        found = {ref.column: _feature(ref, project, windowed[ref.group, ref.entity]) for ref in wanted.features}
+        if wanted.expression is None:
+            (columns[wanted.name],) = found.values()
+            continue
+        rows = requests.rows
+        for name, column in found.items():
+            rows = rows.append_column(name, pa.chunked_array([column]))
+        columns[wanted.name] = evaluate_columns(wanted.expression, rows).cast(ARROW_TYPES[wanted.type])
     for gate in model.loop.gates:
         if gate.column is not None and gate.column not in columns:
             columns[gate.column] = requests.rows.column(gate.column)  # slices may be by what is no input
     return pa.table(columns)
 
 
-def _feature(wanted: InputDef, project: ProjectDef, values: npt.NDArray[np.float64]) -> pa.Array:
-    aggregates = [a.name for a in project.groups[str(wanted.group)].aggregates]
-    column = values[:, aggregates.index(str(wanted.aggregate))]
+def _feature(wanted: FeatureRef, project: ProjectDef, values: npt.NDArray[np.float64]) -> pa.Array:
+    aggregates = [a.name for a in project.groups[wanted.group].aggregates]
+    column = values[:, aggregates.index(wanted.aggregate)]
     return pa.array(column, pa.float64(), mask=np.isnan(column))
 
 
@@ -157,7 +160,7 @@ def _windowed(
     model: ModelDef, project: ProjectDef, requests: Requests, looking: Looking
 ) -> dict[tuple[str, tuple[str, ...]], npt.NDArray[np.float64]]:
     """The features of each (group, entity columns) that the model asks for; the events of each source are read once."""
-    pairs = dict.fromkeys((i.group, i.entity or ()) for i in model.inputs if i.group is not None)
+    pairs = dict.fromkeys((ref.group, ref.entity) for i in model.inputs for ref in i.features)
     by_source: dict[str, list[Wanted]] = {}
     for group, entity in pairs:
         by_source.setdefault(project.groups[group].source, []).append(Wanted(project.groups[group], entity))

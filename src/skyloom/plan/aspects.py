@@ -40,6 +40,7 @@ def group_aspects(group: FeatureGroupDef) -> dict[str, str]:
         "by": ", ".join(group.by),
         "lateness": format_duration(group.lateness_ms),
         **{f"feature {aggregate.name}": _aggregate(aggregate) for aggregate in group.aggregates},
+        **({"columns": ", ".join(group.attributes)} if group.attributes else {}),
         **{f"precision of {column}": plural(scale, "digit") for column, scale in group.scales.items()},
         "doc": repr(group.doc),
     }
@@ -50,6 +51,7 @@ def model_aspects(model: ModelDef) -> dict[str, str]:
     label = model.label
     return {
         "requests": model.requests,
+        **{f"row {each.name}": f"of {each.group} by {', '.join(each.entity)}" for each in model.lookups},
         **{f"feature {column.name}": _input(column) for column in model.inputs},
         "label": f"{expression_text(label.value)} of {label.source} on {label.on} within {format_duration(label.within_ms)}",
         "task": model.task,
@@ -89,7 +91,8 @@ def _aggregate(aggregate: AggregateDef) -> str:
 
 def _input(column: InputDef) -> str:
     if column.expression is not None:
-        return f"{expression_text(column.expression)}, {column.type}"
+        by = {f"{ref.group} by {', '.join(ref.entity)}": None for ref in column.reads}
+        return ", ".join([expression_text(column.expression), *by, str(column.type)])
     return f"{column.aggregate} of {column.group} by {', '.join(column.entity or ())}"
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from skyloom.kernel.errors import DeclarationError
+from skyloom.kernel.expr import typed
 from skyloom.kernel.records.definitions import (
     AggregateDef,
     FeatureGroupDef,
@@ -16,11 +17,13 @@ from skyloom.plan.checks import Problem, problems
 from skyloom.plan.function import parameters_of, reference_of, source_digest
 from skyloom.plan.graph import graph_of, order
 from skyloom.plan.inputs import inputs_of
+from skyloom.plan.lookups import compile_table, lookups_of, request_schema
 from skyloom.plan.loops import compile_loop
 from skyloom.plan.windows import EXACT, scales_of, windows_of
 from skyloom.plan.wording import plural
 from skyloom.spec.event import schema_of
 from skyloom.spec.features import Features
+from skyloom.spec.label import Label
 from skyloom.spec.model import Model
 from skyloom.spec.project import Project
 from skyloom.spec.source import Source
@@ -34,7 +37,8 @@ def compile_project(project: Project) -> ProjectDef:
     definition = ProjectDef(
         project.name,
         {name: _source(name, source, project) for name, source in project.sources.items()},
-        {name: _group(name, group, project) for name, group in project.groups.items()},
+        {name: _group(name, group, project) for name, group in project.groups.items()}
+        | {name: compile_table(name, table, _name_of(table.source, project)) for name, table in project.tables.items()},
         {name: _model(name, model, project) for name, model in project.models.items()},
     )
     order(graph_of(definition))
@@ -78,12 +82,12 @@ def _group(name: str, group: Features, project: Project) -> FeatureGroupDef:
 
 
 def _model(name: str, model: Model[Any, Any], project: Project) -> ModelDef:
-    requests, label = schema_of(model.requests.event), model.label
+    requests = request_schema(model, project)
     return ModelDef(
         name=name,
         requests=_name_of(model.requests, project),
         inputs=tuple(column for feature in model.features for column in inputs_of(feature, requests, project)),
-        label=LabelDef(_name_of(label.source, project), label.on, label.value.expression, parse_duration(label.within)),
+        label=_label(model.label, project),
         function=reference_of(model.function, project.directory, project.module),
         source_digest=source_digest(model.function),
         parameters=parameters_of(model.function),
@@ -92,7 +96,14 @@ def _model(name: str, model: Model[Any, Any], project: Project) -> ModelDef:
         loop=compile_loop(model.loop, model.metrics),
         doc=(model.function.__doc__ or "").strip(),
         history=model.history,
+        lookups=lookups_of(model, project),
     )
+
+
+def _label(label: Label, project: Project) -> LabelDef:
+    columns = {field.name: field.type for field in schema_of(label.source.event).fields}
+    value, _ = typed(label.value.expression, columns, {})
+    return LabelDef(_name_of(label.source, project), label.on, value, parse_duration(label.within))
 
 
 def _name_of(source: Source, project: Project) -> str:

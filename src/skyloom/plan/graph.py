@@ -51,11 +51,10 @@ def graph_of(definition: ProjectDef) -> Graph:
 
 def _edges_of(model: ModelDef) -> list[Edge]:
     target = Node("model", model.name)
-    groups = dict.fromkeys(column.group for column in model.inputs if column.group is not None)
     return [
         Edge(Node("source", model.label.source), Node("label", model.name)),
         Edge(Node("source", model.requests), target),
-        *(Edge(Node("features", group), target) for group in groups),
+        *(Edge(Node("features", group), target) for group in model.groups),
         Edge(Node("label", model.name), target),
     ]
 

@@ -1,6 +1,6 @@
 """Declarations in words."""
 
-from skyloom.kernel.expr import PARTS, Expression
+from skyloom.kernel.expr import ARITHMETIC, COMPARISON, LOGIC, PARTS, Expression
 from skyloom.kernel.ids import nearest
 
 
@@ -30,13 +30,13 @@ def expression_text(expression: Expression) -> str:
     ('(delay > 15)', 'hour(at, UTC)')
     """
     op = expression.op
-    if op == "col":
+    if op in ("col", "feature"):
         return str(expression.value)
     if op == "lit":
         return repr(expression.value)
     args = [expression_text(arg) for arg in expression.args]
     if op in PARTS:
         return f"{op}({args[0]}, {expression.value})"
-    if op in ("not", "is_null", "coalesce"):
-        return f"{op}({', '.join(args)})"
-    return f"({f' {op} '.join(args)})"
+    if op in ARITHMETIC | COMPARISON | LOGIC:
+        return f"({f' {op} '.join(args)})"
+    return f"{op}({', '.join([*args, *([] if expression.value is None else [repr(expression.value)])])})"

@@ -1,14 +1,15 @@
 """A release in memory: every package loaded and checked, every input's way from a request worked out. Immutable."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import NamedTuple
 
 from skyloom.features.lookup import OnlineFeatures
 from skyloom.features.tables import OnlineTables
 from skyloom.governance.access import Keyring
 from skyloom.ingest.rows import RowType, Value
 from skyloom.kernel.errors import PackageError
-from skyloom.kernel.expr import Expression, evaluate_row
+from skyloom.kernel.expr import reader
 from skyloom.kernel.ids import content_id
 from skyloom.kernel.records.definitions import FeatureGroupDef, InputDef, ModelDef, SourceDef
 from skyloom.kernel.records.release import Arm, Release, Route
@@ -16,9 +17,8 @@ from skyloom.kernel.sticky import BUCKETS
 from skyloom.package import LoadedPackage
 from skyloom.ports import OnlineStore
 
-Features = list[tuple[float | None, ...]]
 Wanted = tuple[str, tuple[int, ...]]
-Getter = Callable[[tuple[Value, ...], Mapping[str, Value], Features], Value]
+Getter = Callable[[tuple[Value, ...]], Value]
 
 
 class LoadedArm(NamedTuple):
@@ -44,7 +44,7 @@ class LoadedRoute(NamedTuple):
 
     ``arms`` take traffic by ``shares``, the canary first. ``lookups`` append the columns of entity tables to the request.
     ``wanted`` are the (group, positions of the entity's columns in that row) pairs that one read of the online store
-    fetches; ``getters`` make the model's inputs, in order.
+    fetches; ``getters`` make the model's inputs, in order, of that row with the values of all wanted groups after it.
     """
 
     model: ModelDef
@@ -100,9 +100,7 @@ def _route(route: Route, release: Release, package: Callable[[str], LoadedPackag
     lookups = _lookups(route.model, schema.names, release.groups)
     names = (*schema.names, *(f"{each.name}.{attribute}" for each in lookups for attribute in each.attributes))
     wanted = tuple(
-        dict.fromkeys(
-            (each.group, _positions(each.entity or (), names)) for each in route.model.inputs if each.group is not None
-        )
+        dict.fromkeys((ref.group, _positions(ref.entity, names)) for each in route.model.inputs for ref in each.features)
     )
     return LoadedRoute(
         model=route.model,
@@ -136,15 +134,15 @@ def _require_fit(loaded: LoadedArm, model: ModelDef, groups: Mapping[str, Featur
 def _getter(
     each: InputDef, names: tuple[str, ...], wanted: tuple[Wanted, ...], groups: Mapping[str, FeatureGroupDef]
 ) -> Getter:
-    if each.group is not None:
-        pair = wanted.index((each.group, _positions(each.entity or (), names)))
-        aggregate = [a.name for a in groups[each.group].aggregates].index(str(each.aggregate))
-        return lambda values, row, features: features[pair][aggregate]
-    expression: Any = each.expression
-    if expression.op == "col":
-        position = names.index(expression.value)
-        return lambda values, row, features: values[position]
-    return _evaluated(expression)
+    places = {name: position for position, name in enumerate(names)}
+    for ref in each.features:
+        pair = wanted.index((ref.group, _positions(ref.entity, names)))
+        before = sum(len(groups[group].aggregates) for group, _ in wanted[:pair])
+        aggregate = [a.name for a in groups[ref.group].aggregates].index(ref.aggregate)
+        places[ref.column] = len(names) + before + aggregate
+    if each.expression is None:
+        return itemgetter(places[each.features[0].column])
+    return reader(each.expression, lambda leaf: itemgetter(places[str(leaf.value)]))
 
 
 def _positions(columns: tuple[str, ...], names: tuple[str, ...]) -> tuple[int, ...]:
@@ -159,7 +157,3 @@ def _lookups(model: ModelDef, names: tuple[str, ...], groups: Mapping[str, Featu
         made.append(Lookup(each.name, each.group, entity, table.source, place, table.attributes))
         names = (*names, *(f"{each.name}.{attribute}" for attribute in table.attributes))
     return tuple(made)
-
-
-def _evaluated(expression: Expression) -> Getter:
-    return lambda values, row, features: evaluate_row(expression, row)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from skyloom.ingest.rows import Value
@@ -109,23 +110,23 @@ def _ask(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> 
     at_ms = row[route.time]
     if not isinstance(at_ms, int):
         raise Problem(400, f"{route.rows.schema.time}: a request needs its time")
-    whole, known, seen = _looked_up(release, route, row, request) if route.lookups else (row, request, {})
+    whole, seen = _looked_up(release, route, row) if route.lookups else (row, {})
     values, as_of = _features(release, route, whole, at_ms) if route.wanted else ([], {})
-    inputs = tuple([get(whole, known, values) for get in route.getters])
+    known = (*whole, *chain.from_iterable(values))
+    inputs = tuple([get(known) for get in route.getters])
     return _Asked(str(row[route.key]), at_ms, request, inputs, {**as_of, **seen})
 
 
 def _looked_up(
-    release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...], request: dict[str, Value]
-) -> tuple[tuple[Value, ...], dict[str, Value], dict[str, int]]:
-    """The row and the request with the columns of entity tables, and the offsets that the lookups saw."""
-    known, seen = dict(request), dict[str, int]()
+    release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]
+) -> tuple[tuple[Value, ...], dict[str, int]]:
+    """The row with the columns of entity tables, and the offsets that the lookups saw."""
+    seen: dict[str, int] = {}
     for each in route.lookups:
         found = release.tables.read([(each.table, tuple([row[column] for column in each.entity]))])
         row = (*row, *found.values[0])
-        known |= {f"{each.name}.{name}": value for name, value in zip(each.attributes, found.values[0], strict=True)}
         seen[each.place] = found.as_of[each.source]
-    return row, known, seen
+    return row, seen
 
 
 def _features(

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skyloom.kernel.errors import DeclarationError
-from skyloom.kernel.expr import Term, part
+from skyloom.kernel.expr import Term, looked_up
+from skyloom.kernel.ids import nearest
 from skyloom.kernel.units import parse_duration
 from skyloom.spec.aggregate import Aggregate
 from skyloom.spec.source import Columns, Source
+from skyloom.spec.table import require_keys
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -54,26 +56,42 @@ class Features:
         for name, value in (("source", source), ("by", columns), ("lateness", lateness), ("aggregates", aggregates)):
             object.__setattr__(self, name, value)
 
+    def __getitem__(self, name: str) -> Term:
+        """One windowed feature, ``{aggregate}_{window}``, to be a feature of a model by itself or within an expression.
 
-Feature = Columns | Term | Features
-"""What may stand in a model's ``features``: columns of the request, a part of one of its times, windowed features."""
+        Raises `DeclarationError` (with the nearest names) when there is none of that name.
+
+        >>> import skyloom as sky
+        >>> class Payment(sky.Event):
+        ...     id: str = sky.key()
+        ...     at: sky.Timestamp = sky.time()
+        ...     card: str
+        >>> cards = sky.Features(sky.Source(Payment), by="card", n=sky.count(over=["1h", "7d"]))
+        >>> (cards["n_1h"] / cards["n_7d"]).named("burst").name
+        'burst'
+        """
+        known = [f"{aggregate}_{text}" for aggregate, each in self.aggregates.items() for text in each.over]
+        if name not in known:
+            near = nearest(name, known) or known
+            raise DeclarationError(
+                f"there is no windowed feature {name!r}", tried=", ".join(known), fix=f"did you mean {' or '.join(near)}?"
+            )
+        return looked_up(f"{id(self):x}", name, self)
+
+    def of(self, *keys: Term) -> "Reached":
+        """All these features, of the entity that other columns name: of the request (``sky.col``) or of a table's row, as in
+        ``spending.of(cards["customer"])``; one for each column of ``by``. Raises `DeclarationError` for anything else."""
+        return Reached(self, require_keys(keys, self.by))
 
 
-def hour(column: str, tz: str = "UTC") -> Term:
-    """The hour, 0 to 23, of a time column in the time zone ``tz``; its name in X is ``{column}_hour``.
+@dataclass(frozen=True, eq=False)
+class Reached:
+    """Windowed features of the entity that other columns than those of ``by`` name."""
 
-    >>> from skyloom.kernel.expr import evaluate_row
-    >>> evaluate_row(hour("at", tz="America/New_York").expression, {"at": 0})
-    19
-    """
-    return part("hour", column, tz)
+    features: Features
+    keys: tuple[Term, ...]
 
 
-def weekday(column: str, tz: str = "UTC") -> Term:
-    """The day of the week, Monday 0 to Sunday 6, of a time column in ``tz``; its name in X is ``{column}_weekday``.
-
-    >>> from skyloom.kernel.expr import evaluate_row
-    >>> evaluate_row(weekday("at").expression, {"at": 0})
-    3
-    """
-    return part("weekday", column, tz)
+Feature = Columns | Term | Features | Reached
+"""What may stand in a model's ``features``: columns of the request, expressions (columns of entity tables among them),
+groups of windowed features."""

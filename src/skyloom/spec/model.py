@@ -5,10 +5,12 @@ from functools import update_wrapper
 from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 from skyloom.kernel.errors import DeclarationError
+from skyloom.kernel.expr import Term
 from skyloom.kernel.records.definitions import MODES
-from skyloom.spec.features import Feature, Features
+from skyloom.spec.features import Feature, Features, Reached
 from skyloom.spec.label import Label
 from skyloom.spec.source import Source
+from skyloom.spec.table import Row, rows_of
 
 if TYPE_CHECKING:
     from skyloom.spec.loop import Loop
@@ -59,8 +61,21 @@ class Model(Generic[Inputs, Fitted]):
 
     @property
     def groups(self) -> tuple[Features, ...]:
-        """The groups of windowed features among its features."""
-        return tuple(feature for feature in self.features if isinstance(feature, Features))
+        """The groups of windowed features among its features and within its expressions, each once."""
+        found: dict[int, Features] = {}
+        for feature in self.features:
+            whole = feature.features if isinstance(feature, Reached) else feature
+            groups = feature.groups.values() if isinstance(feature, Term) else [whole]
+            found |= {id(group): group for group in groups if isinstance(group, Features)}
+        return tuple(found.values())
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of entity tables that its features read, each after those that hold its keys."""
+        terms: list[Term] = []
+        for feature in self.features:
+            terms += [feature] if isinstance(feature, Term) else feature.keys if isinstance(feature, Reached) else ()
+        return tuple(rows_of(terms))
 
 
 def model(
@@ -102,7 +117,7 @@ def model(
         if not isinstance(feature, Feature):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(
                 f"{feature!r} is no feature",
-                fix='write source["column"], sky.hour("column"), sky.weekday("column") or sky.Features',
+                fix='write source["column"], sky.hour("column"), an expression with .named("..."), or sky.Features',
             )
 
     def declare(function: Callable[Inputs, Fitted]) -> Model[Inputs, Fitted]:

@@ -188,7 +188,7 @@ def _ablation(
     model: ModelDef, function: Callable[..., Any], sides: _Sides, parameters: dict[str, Parameter]
 ) -> Ablation | None:
     """The same function without the windowed features, on the same rows; ``None`` when that is no other model."""
-    kept = [each for each in model.inputs if each.group is None]
+    kept = [each for each in model.inputs if not each.features]
     if not kept or len(kept) == len(model.inputs):
         return None
     signature = signature_of(kept, model.task)
@@ -216,7 +216,7 @@ def _card(
         estimator=f"{type(estimator).__module__}.{type(estimator).__qualname__}",
         label=model.label,
         parameters=parameters,
-        features=tuple(Feature(i.name, i.type, i.group is not None, shares.get(i.name)) for i in model.inputs),
+        features=tuple(Feature(i.name, i.type, bool(i.features), shares.get(i.name)) for i in model.inputs),
         split=split,
         data=options.data,
         commit=options.commit,

@@ -1,6 +1,6 @@
 """Every check, in the order in which a project is read."""
 
-from skyloom.plan.checks import events, features, labels, loops, models
+from skyloom.plan.checks import events, features, labels, loops, models, tables
 from skyloom.plan.checks.problem import Check, Problem
 from skyloom.spec.project import Project
 
@@ -14,6 +14,9 @@ CHECKS: tuple[Check, ...] = (
     features.aggregates_of_numbers,
     features.windows_of_whole_hops,
     features.windows_once,
+    tables.entities_are_names,
+    tables.tables_have_columns,
+    tables.rows_are_found,
     labels.columns_exist,
     labels.joins_the_key,
     labels.value_fits_task,
@@ -22,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     models.columns_exist,
     models.columns_of_its_requests,
     models.columns_have_names,
+    models.expressions_read_something,
     models.columns_can_be_learned,
     models.entities_are_in_requests,
     models.names_once,

@@ -24,6 +24,9 @@ def columns_exist(project: Project) -> Iterator[Problem]:
     """What a label names are columns of its source, and its value has a type."""
     for where, label in _labels(project):
         schema = schema_of(label.source.event)
+        if columns_of(label.value.expression, "feature"):
+            yield Problem(where, "a label is made of windowed features", "make it of columns of its own source")
+            continue
         unknown = dict.fromkeys(name for name in (label.on, *columns_of(label.value.expression)) if name not in schema)
         for name in unknown:
             yield unknown_column(where, name, schema)
@@ -63,13 +66,13 @@ def outcome_is_no_input(project: Project) -> Iterator[Problem]:
     """A model whose requests are their own outcomes does not see the columns that the label is made of."""
     for name, model in project.models.items():
         if model.label.source is model.requests:
-            for column in sorted(_seen(model) & set(columns_of(model.label.value.expression))):
+            for column in sorted(_seen(model, project) & set(columns_of(model.label.value.expression))):
                 what = f"the feature {column!r} is what the label is made of: nobody knows it when the request is made"
                 yield Problem(name, what, "take it out of features")
 
 
-def _seen(model: Model[Any, Any]) -> set[str]:
-    return {column for feature in model.features for e in expressions_of(feature) for column in columns_of(e)}
+def _seen(model: Model[Any, Any], project: Project) -> set[str]:
+    return {column for feature in model.features for e in expressions_of(feature, project) for column in columns_of(e)}
 
 
 def _labels(project: Project) -> Iterator[tuple[str, Label]]:

@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from skyloom.kernel.errors import DeclarationError
-from skyloom.kernel.expr import columns_of, type_of
+from skyloom.kernel.expr import Term, columns_of, type_of
 from skyloom.kernel.schema import Type
 from skyloom.plan.checks.problem import Problem, unknown_column
 from skyloom.plan.function import complaint_of
-from skyloom.plan.inputs import expressions_of, group_name, name_of, names_of
+from skyloom.plan.inputs import expressions_of, feature_types, group_name, names_of
+from skyloom.plan.lookups import entities_of, request_schema
 from skyloom.plan.wording import did_you_mean, expression_text
 from skyloom.spec.event import schema_of
 from skyloom.spec.model import METRICS
@@ -22,18 +23,18 @@ TAKEN = ("t", "key", "label", "score")
 def has_features(project: Project) -> Iterator[Problem]:
     """A model learns from something."""
     for name, model in project.models.items():
-        if not any(names_of(feature, project) or expressions_of(feature) for feature in model.features):
+        if not any(names_of(feature, project) or expressions_of(feature, project) for feature in model.features):
             yield Problem(name, "it has no features", "add columns of its requests or windowed features")
 
 
 def columns_exist(project: Project) -> Iterator[Problem]:
     """Features of the request read columns that the request has."""
     for name, model in project.models.items():
-        schema = schema_of(model.requests.event)
+        schema = request_schema(model, project)
         for feature in model.features:
             if isinstance(feature, Columns) and feature.source is not model.requests:
                 continue
-            for column in (column for e in expressions_of(feature) for column in columns_of(e)):
+            for column in (column for e in expressions_of(feature, project) for column in columns_of(e)):
                 if column not in schema:
                     yield unknown_column(name, column, schema)
 
@@ -50,21 +51,27 @@ def columns_of_its_requests(project: Project) -> Iterator[Problem]:
 def columns_have_names(project: Project) -> Iterator[Problem]:
     """An expression that stands as a feature has a name."""
     for name, model in project.models.items():
-        for expression in (e for feature in model.features for e in expressions_of(feature)):
-            if name_of(expression) is None:
-                what = f"the feature {expression_text(expression)} has no name"
-                yield Problem(
-                    name, what, "take the columns themselves, sky.hour or sky.weekday; compute the rest in the function"
-                )
+        for feature in model.features:
+            if isinstance(feature, Term) and not names_of(feature, project):
+                text = expression_text(expressions_of(feature, project)[0])
+                yield Problem(name, f"the feature {text} has no name", 'give it one: (...).named("amount_z")')
+
+
+def expressions_read_something(project: Project) -> Iterator[Problem]:
+    """An expression that stands as a feature is no constant."""
+    for name, model in project.models.items():
+        for expression in (e for feature in model.features for e in expressions_of(feature, project)):
+            if not columns_of(expression) and not columns_of(expression, "feature"):
+                yield Problem(name, f"the feature {expression_text(expression)} is a constant", "take it out of features")
 
 
 def columns_can_be_learned(project: Project) -> Iterator[Problem]:
     """Features of the request are numbers, texts or truths."""
     for name, model in project.models.items():
-        schema = schema_of(model.requests.event)
-        for expression in (e for feature in model.features for e in expressions_of(feature)):
+        schema = request_schema(model, project)
+        for expression in (e for feature in model.features for e in expressions_of(feature, project)):
             try:
-                kind = type_of(expression, schema)
+                kind = type_of(expression, schema, feature_types(project))
             except DeclarationError as error:
                 if all(column in schema for column in columns_of(expression)):
                     yield Problem(
@@ -79,15 +86,17 @@ def columns_can_be_learned(project: Project) -> Iterator[Problem]:
 def entities_are_in_requests(project: Project) -> Iterator[Problem]:
     """The entity of windowed features is in the request: columns of the same names and types."""
     for name, model in project.models.items():
-        schema = schema_of(model.requests.event)
-        for group in model.groups:
+        schema = request_schema(model, project)
+        for group, entity in entities_of(model, project):
             where, there = f"{name}, {group_name(group, project)}", schema_of(group.source.event)
-            for column in (known for known in group.by if known in there):  # of others the features' own check says so
+            for by, column in zip(group.by, entity, strict=True):
+                if by not in there:
+                    continue  # the features' own check says so
                 if column not in schema:
                     what = f"its requests have no column {column!r} to look the features up by"
                     yield Problem(where, what, did_you_mean(column, list(schema.names)))
-                elif there[column].type is not schema[column].type:
-                    what = f"{column!r} is a {schema[column].type} in the requests and a {there[column].type} in the events"
+                elif there[by].type is not schema[column].type:
+                    what = f"{column!r} is a {schema[column].type} in the requests and a {there[by].type} in the events"
                     yield Problem(where, what, "give both columns one type")
 
 
