@@ -11,6 +11,7 @@ import redis
 
 from skyloom.kernel.errors import Conflict, DataError, DeclarationError, Transient, UsageError
 from skyloom.stores.online.redis import RedisOnline
+from skyloom.stores.online.redis_scripts import COMMIT
 from skyloom.testing.conformance.online import OnlineConformance, put, stored
 from skyloom.testing.faults import killed_after, together
 
@@ -89,6 +90,16 @@ def write_while(store, something_happens):
         something_happens()
         writer.put("positions", b"p", b"zombie")
         writer.put("tiles/g", b"key", b"zombie")
+
+
+def test_without_the_fence_the_same_zombie_would_write(url, monkeypatch):
+    fence = "if found ~= ARGV[2] then return 0 end\n"
+    assert fence in COMMIT
+    monkeypatch.setattr("skyloom.stores.online.redis_turn.COMMIT", COMMIT.replace(fence, ""))
+    with closing(RedisOnline(url, lease_ms=1)) as zombie, closing(RedisOnline(url)) as other:
+        put(other, "positions", b"p", b"1")
+        write_while(zombie, lambda: put(other, "positions", b"p", b"2"))
+        assert stored(other, "positions", b"p") == b"zombie"
 
 
 def test_of_two_processes_that_own_one_partition_the_one_that_stood_still_loses(url):

@@ -30,6 +30,7 @@ from skyloom.features.spaces import (
     verdicts_space,
 )
 from skyloom.features.tables import fold_rows
+from skyloom.features.times import keep_ms
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
@@ -199,7 +200,8 @@ def fold_group(
         packed = fold_packed(program, writer.get_many(space, keys), columns, firsts, ends[firsts[1:] - 1], late)
         if packed.overflowed >= 0:
             raise _overflow(group, [column[packed.overflowed].as_py() for column in mine])
-        writer.put_many(space, sorted((key, packed.blob(e)) for e, key in enumerate(keys)))
+        pairs = sorted((key, packed.blob(e)) for e, key in enumerate(keys))
+        writer.put_many(space, pairs, keep_ms=keep_ms(group))
     return int(late[0])
 
 

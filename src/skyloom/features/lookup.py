@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skyloom.features.finished import Finished, Values
 from skyloom.features.kernel import OK, TOO_OLD, read_blob
-from skyloom.features.program import Program, compile_group
+from skyloom.features.program import Int64s, Program, compile_group
 from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
 from skyloom.kernel.errors import DataError, Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
@@ -34,10 +35,11 @@ class _Group(NamedTuple):
     source: Pair
     position: Pair
     space: str
+    finished: Finished
 
 
 class OnlineFeatures:
-    """Reads the features of a fixed set of groups. Safe for threads; it holds no state of its own."""
+    """Reads the features of a fixed set of groups. Safe for threads; of what it remembers, nothing is ever out of date."""
 
     def __init__(self, store: OnlineStore, groups: dict[str, FeatureGroupDef]) -> None:
         self._store = store
@@ -50,33 +52,43 @@ class OnlineFeatures:
         is not built yet.
         """
         asked: dict[Pair, int] = {}  # what is read, each once, and where it is in the answer
-        places: list[tuple[_Group, int, int, int]] = []
+        places: list[tuple[_Group, int, int, int, bytes]] = []
         for name, entity in wanted:
             group = self._groups[name]
             source = asked.setdefault(group.source, len(asked))
             built = asked.setdefault(group.position, len(asked))
-            tiles = -1 if None in entity else asked.setdefault((group.space, entity_key(*entity)), len(asked))
-            places.append((group, source, built, tiles))
+            key = b"" if None in entity else entity_key(*entity)
+            tiles = asked.setdefault((group.space, key), len(asked)) if key else -1
+            places.append((group, source, built, tiles, key))
         with self._store.read() as view:
             found = view.fetch(list(asked))
         as_of: dict[str, int] = {}
         values: list[tuple[float | None, ...]] = []
-        for group, source, built, tiles in places:
+        for group, source, built, tiles, key in places:
             stored = found[source]
             offset = as_of[group.definition.source] = 0 if stored is None else unpack(stored)
             if offset and found[built] is None:
                 raise _unbuilt(group.definition)
-            values.append(_values(group, None if tiles < 0 else found[tiles], t_ms))
+            values.append(_values(group, key, None if tiles < 0 else found[tiles], t_ms))
         return Snapshot(values, as_of)
 
 
 def _compiled(group: FeatureGroupDef) -> _Group:
     source, built = (POSITIONS, source_position(group.source)), (POSITIONS, group_position(group))
-    return _Group(group, compile_group(group), source, built, tiles_space(group))
+    return _Group(group, compile_group(group), source, built, tiles_space(group), Finished(group))
 
 
-def _values(group: _Group, stored: bytes | None, t_ms: int) -> tuple[float | None, ...]:
-    blob = _NOTHING if stored is None else np.frombuffer(stored, np.int64)
+def _values(group: _Group, key: bytes, stored: bytes | None, t_ms: int) -> Values:
+    if stored is None:
+        return _finish(group, _NOTHING, t_ms)
+    values = group.finished.get(key, stored, t_ms)
+    if values is None:
+        values = _finish(group, np.frombuffer(stored, np.int64), t_ms)
+        group.finished.put(key, stored, t_ms, values)
+    return values
+
+
+def _finish(group: _Group, blob: Int64s, t_ms: int) -> Values:
     out = np.empty(group.program.outputs)
     status = read_blob(group.program.tables, blob, t_ms, out)
     if status != OK:
