@@ -72,6 +72,29 @@ def test_several_sources_groups_and_columns_of_an_entity():
     assert given(landings, []).at(START, by_carrier, by="UA") == {"delay_1h": None, "n_1h": 0.0, "n_1d": 0.0}
 
 
+def test_the_newest_row_of_an_entity_table():
+    class Plan(sky.Event):
+        id: str = sky.key()
+        since: sky.Timestamp = sky.time()
+        customer: str
+        tier: str | None
+        ends: sky.Timestamp
+
+    plans = sky.Source(Plan)
+    table = sky.Table(plans, by="customer")
+    world = given(
+        plans,
+        [
+            {"id": "1", "since": 1_000, "customer": "c", "tier": "free", "ends": 50},
+            {"id": "2", "since": 3_000, "customer": "c", "tier": None, "ends": 60},
+        ],
+    ).also(plans, [{"id": "3", "since": 2_000, "customer": "c", "tier": "gold", "ends": 70}], arrived=9_000)
+    assert world.at(1_000, table, by="c")["tier"] is None
+    assert world.at(2_000, table, by="c")["tier"] == "free"
+    newest = world.at(10_000, table, by="c")
+    assert (newest["tier"], newest["ends"]) == (None, 60)  # what comes late and is older changes nothing
+
+
 EVENTS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 1500), st.integers(0, 400), st.none() | st.integers(-99, 99)))
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # what loads the kernel and Arrow is imported when a value is
     from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
     from skyloom.spec.features import Features
     from skyloom.spec.source import Source
+    from skyloom.spec.table import Table
 
 Moment = datetime | int | str
 """A `datetime` with a time zone, milliseconds since 1970, or text such as ``"2013-04-01T12:00Z"``."""
@@ -45,23 +46,29 @@ class Given:
     def at(
         self, moment: Moment, features: "Features", *, by: str | int | Sequence[str | int | None] | None
     ) -> dict[str, Any]:
-        """The features of one entity at a moment, by name (without the group's); ``None`` is null.
+        """The features of one entity at a moment, by name (without the group's), or the columns of its newest row in an
+        entity table; ``None`` is null, and times are milliseconds since 1970.
 
         ``by`` is the entity: a value of the column that ``features`` are by, or the values of all of these columns in order.
         What arrived before ``moment`` is seen, and nothing else; the first copy of a key counts. Raises `DeclarationError`
         when the features cannot be, `DataError` for an event that would be refused on its way in, and `UsageError`.
         """
         from skyloom.features.pit import Asked, join
+        from skyloom.features.tables import looked_up
 
         group, source = _compiled(features)
         self._require_source(features, group)
         t, entity = milliseconds_of(moment), _entity(features, group, source, by)
         events, order = self._events(features.source, source)
-        values = join(group, source, events, order, Asked(entity, _int64s([t]), _int64s([t])))[0].tolist()
+        asked = Asked(entity, _int64s([t]), _int64s([t]))
+        if group.attributes:
+            columns = looked_up(group, source, events, order, asked)
+            return {name: _plain(column) for name, column in zip(group.attributes, columns, strict=True)}
+        values = join(group, source, events, order, asked)[0].tolist()
         named = zip(group.aggregates, values, strict=True)
         return {aggregate.name: None if isnan(value) else value for aggregate, value in named}
 
-    def _require_source(self, features: "Features", group: "FeatureGroupDef") -> None:
+    def _require_source(self, features: "Features | Table", group: "FeatureGroupDef") -> None:
         if not any(source is features.source for source in self._sources):
             raise UsageError(
                 f"no events of {group.source} were given, and the features are made of them",
@@ -150,19 +157,28 @@ def _typed(source: "Source", row: Any, arrived: Moment | None) -> tuple[tuple[An
     return values, int(happened) if arrived is None else milliseconds_of(arrived)  # pyright: ignore[reportArgumentType]
 
 
-def _compiled(features: "Features") -> "tuple[FeatureGroupDef, SourceDef]":
+def _plain(column: "pa.ChunkedArray") -> Any:
+    """The value of a column of one row."""
+    import pyarrow as pa
+
+    return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()[0]
+
+
+def _compiled(features: "Features | Table") -> "tuple[FeatureGroupDef, SourceDef]":
     from pathlib import Path
 
     from skyloom.plan.compile import compile_project
     from skyloom.spec.project import Project
+    from skyloom.spec.table import Table
 
     name = features.source.event.__name__
-    project = Project("given", Path(), "the features", {name: features.source}, {"features": features}, {}, {})
+    groups, tables = ({}, {"features": features}) if isinstance(features, Table) else ({"features": features}, {})
+    project = Project("given", Path(), "the features", {name: features.source}, groups, {}, {}, tables)
     compiled = compile_project(project)
     return compiled.groups["features"], compiled.sources[name]
 
 
-def _entity(features: "Features", group: "FeatureGroupDef", source: "SourceDef", by: Any) -> "list[pa.ChunkedArray]":
+def _entity(features: "Features | Table", group: "FeatureGroupDef", source: "SourceDef", by: Any) -> "list[pa.ChunkedArray]":
     """The entity's columns, each of one row."""
     import pyarrow as pa
 
