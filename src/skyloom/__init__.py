@@ -33,7 +33,7 @@ from skyloom.spec.loop import (
 )
 from skyloom.spec.model import model
 from skyloom.spec.moment import day, hour, minute, month, second, weekday, year
-from skyloom.spec.source import Source
+from skyloom.spec.source import Source, sql
 from skyloom.spec.table import Table
 
 __all__ = [
@@ -72,6 +72,7 @@ __all__ = [
     "predict",
     "second",
     "shadow",
+    "sql",
     "sum",
     "testing",
     "time",

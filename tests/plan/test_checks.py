@@ -60,6 +60,47 @@ CASES = {
         "carrier_recent.landings: there is no column 'nothing'",
     ),
     "entities_are_names": ([('by="dest"', 'by="arr_delay_min"')], "dest_recent: by='arr_delay_min' is a float"),
+    "tables.entities_are_names: unknown": (
+        [("late = sky.Label", 'places = sky.Table(arrivals, by="place")\nlate = sky.Label')],
+        "places: there is no column 'place'",
+    ),
+    "tables.entities_are_names": (
+        [("late = sky.Label", 'delays = sky.Table(arrivals, by="arr_delay_min")\nlate = sky.Label')],
+        "delays: by='arr_delay_min' is a float",
+    ),
+    "tables_have_columns": (
+        [("late = sky.Label", 'bare = sky.Table(arrivals, by=("carrier", "dest", "arr_delay_min"))\nlate = sky.Label')],
+        "bare: its rows hold nothing but their key and their time",
+    ),
+    "rows_are_found": (
+        [
+            ("    dest: str\n    arr_delay_min", "    dest: str\n    gate: str\n    arr_delay_min"),
+            ("late = sky.Label", 'gates = sky.Table(arrivals, by="gate")\nlate = sky.Label'),
+            ('sky.hour("scheduled")', 'sky.hour("scheduled"), gates["arr_delay_min"]'),
+        ],
+        "late_arrival, gates: its requests have no column 'gate' to look a row up by",
+    ),
+    "rows_are_found: type": (
+        [
+            ("late = sky.Label", 'airports = sky.Table(arrivals, by="dest")\nlate = sky.Label'),
+            ('sky.hour("scheduled")', 'sky.hour("scheduled"), airports.of(sky.col("distance_miles"))["carrier"]'),
+        ],
+        "'distance_miles' is a float, and 'dest' in the table's rows a string",
+    ),
+    "columns_exist: of a table": (
+        [
+            ("late = sky.Label", 'airports = sky.Table(arrivals, by="dest")\nlate = sky.Label'),
+            ('sky.hour("scheduled")', 'sky.hour("scheduled"), airports["carier"]'),
+        ],
+        "late_arrival: there is no column 'airports.carier'; did you mean airports.carrier",
+    ),
+    "entities_are_in_requests: reached": (
+        [
+            ("late = sky.Label", 'airports = sky.Table(arrivals, by="dest")\nlate = sky.Label'),
+            ("carrier_recent, dest_recent]", 'carrier_recent.of(airports["arr_delay_min"]), dest_recent]'),
+        ],
+        "'airports.arr_delay_min' is a float in the requests and a string in the events",
+    ),
     "aggregates_of_numbers": (
         [('sky.max("arr_delay_min"', 'sky.max("carrier"')],
         "max needs numbers, and 'carrier' is a string",

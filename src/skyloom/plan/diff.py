@@ -7,6 +7,7 @@ import msgspec
 
 from skyloom.kernel.records.definitions import FeatureGroupDef, ModelDef, ProjectDef, SourceDef
 from skyloom.plan.aspects import group_aspects, model_aspects, size_of, source_aspects
+from skyloom.plan.wording import plural
 
 Definition = TypeVar("Definition", SourceDef, FeatureGroupDef, ModelDef)
 
@@ -92,13 +93,17 @@ def _group_consequence(kind: str, aspect: str, group: FeatureGroupDef) -> str:
     if kind == "remove":
         return "it is no longer computed for new versions; versions that use it keep it"
     if kind == "add":
-        return f"builds {size_of(group.aggregates)}"
+        return f"builds {_size(group)}"
     if aspect == "doc":
         return "nothing is computed again"
     touched = [a for a in group.aggregates if aspect in (f"feature {a.name}", f"precision of {a.column}")]
     if aspect.startswith("feature ") and not touched:
         return "it is no longer computed for new versions; versions that use it keep it"
-    return f"rebuilds {size_of(touched or group.aggregates)}"
+    return f"rebuilds {size_of(touched) if touched else _size(group)}"
+
+
+def _size(group: FeatureGroupDef) -> str:
+    return f"a table of {plural(len(group.attributes), 'column')}" if group.attributes else size_of(group.aggregates)
 
 
 def _model_consequence(kind: str, aspect: str, model: ModelDef, champions: Mapping[str, int]) -> str:

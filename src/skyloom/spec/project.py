@@ -16,6 +16,7 @@ from skyloom.spec.label import Label
 from skyloom.spec.locate import locate
 from skyloom.spec.model import Model
 from skyloom.spec.source import Source
+from skyloom.spec.table import Table
 
 
 class Project(msgspec.Struct, frozen=True, eq=False):
@@ -31,6 +32,7 @@ class Project(msgspec.Struct, frozen=True, eq=False):
     groups: dict[str, Features]
     labels: dict[str, Label]
     models: dict[str, Model[Any, Any]]
+    tables: dict[str, Table] = {}
 
     def function(self, name: str) -> Callable[..., Any]:
         """The training function of the model ``name``; while it runs, it can import the project's other modules.
@@ -69,6 +71,7 @@ def load(directory: Path) -> Project:
         _named(module, Features),
         _named(module, Label),
         _named(module, Model),
+        _named(module, Table),
     )
     _require_names(project)
     return project
@@ -89,6 +92,10 @@ def _require_names(project: Project) -> None:
         complaints += _nameless(f"the label of {name}", [model.label.source], project.sources.values(), "Source")
         complaints += _nameless(f"a feature of {name}", model.groups, project.groups.values(), "Features")
         complaints += _nameless(f"a feature of {name}", [g.source for g in model.groups], project.sources.values(), "Source")
+        tables = [row.table for row in model.rows]
+        complaints += _nameless(f"a feature of {name}", tables, project.tables.values(), "Table")
+    for name, table in project.tables.items():
+        complaints += _nameless(name, [table.source], project.sources.values(), "Source")
     for name, group in project.groups.items():
         complaints += _nameless(name, [group.source], project.sources.values(), "Source")
     for name, label in project.labels.items():
