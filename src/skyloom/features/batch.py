@@ -9,6 +9,9 @@ from skyloom.features.columns import EventColumns
 from skyloom.features.kernel import fold_blob
 from skyloom.features.program import Int64s, Program
 
+_END = 3
+"""Where a blob tells its end offset."""
+
 
 class Packed(NamedTuple):
     """Blobs of ``m`` entities, one after the other: ``content`` and the ``edges`` [m + 1] (bytes) between them.
@@ -54,7 +57,10 @@ def fold_many(program: Any, stored: Any, edges: Any, events: Any, firsts: Any, e
     count = len(ends)
     out, cuts = np.empty(len(stored) + 64 * count, np.int64), np.zeros(count + 1, np.int64)
     for e in range(count):
-        blob = fold_blob(program, stored[edges[e] : edges[e + 1]], events, firsts[e], firsts[e + 1], ends[e], late)
+        end = ends[e]
+        if edges[e + 1] > edges[e]:
+            end = max(end, stored[edges[e] + _END])  # history is folded behind the stream where a group is built
+        blob = fold_blob(program, stored[edges[e] : edges[e + 1]], events, firsts[e], firsts[e + 1], end, late)
         if len(blob) == 0:
             cuts[e + 1] = -1
             return out[:0], cuts

@@ -21,10 +21,12 @@ _AT_ONCE = 2_000
 
 
 class _State(msgspec.Struct, array_like=True, frozen=True):
-    """``barrier`` C; ``position``: everything below is in; ``beside``: the group stands already; ``taken``: the key up to
-    which entities were taken over, ``None`` before; ``gone``: the same for those that have no events any more."""
+    """``barrier`` C; ``live``: the stream is in from C up to there; ``position``: everything below is in; ``beside``: the
+    group stands already; ``taken``: the key up to which entities were taken over, ``None`` before; ``gone``: the same for
+    those that have no events any more."""
 
     barrier: int
+    live: int
     position: int = 0
     beside: bool = False
     taken: bytes | None = None
@@ -46,6 +48,10 @@ class Building(msgspec.Struct, frozen=True):
     def left(self) -> int:
         """Offsets that are still to be folded."""
         return self.state.barrier - self.state.position
+
+    def followed(self, writer: OnlineWriter, end: int) -> None:
+        """Write down that the stream is in up to ``end``."""
+        _write(writer, self.group, msgspec.structs.replace(self.state, live=end))
 
     def moved(self, writer: OnlineWriter, upto: int, source_position: int) -> "Building":
         """The building once everything below ``upto`` is in; written down. A new group is readable when it is complete."""
@@ -85,14 +91,43 @@ def begin(writer: OnlineWriter, group: FeatureGroupDef, barrier: int) -> None:
     """Begin to build a group, unless it is being built: ``barrier`` is the source's position in this transaction."""
     if writer.get(POSITIONS, build_position(group)) is None:
         beside = position(writer, group_position(group)) is not None
-        _write(writer, group, _State(barrier, beside=beside))
+        _write(writer, group, _State(barrier, barrier, beside=beside))
 
 
 def restart(writer: OnlineWriter, building: Building, barrier: int) -> None:
     """Forget what was built and begin again, with the source's position in this transaction as the barrier."""
     for key in [key for key, _ in writer.scan(building.space)]:
         writer.delete(building.space, key)
-    _write(writer, building.group, _State(barrier, beside=building.state.beside))
+    _write(writer, building.group, _State(barrier, barrier, beside=building.state.beside))
+
+
+def forget_stale(store: OnlineStore, groups: Sequence[FeatureGroupDef], at: int) -> None:
+    """Let groups be missing that did not follow their source up to its position ``at``: nobody declared them meanwhile."""
+    with store.read() as view:
+        old = [group for group in groups if position(view, group_position(group)) not in (None, at)]
+        left = [building for building in buildings(view, groups).values() if building.state.live != at]
+    if not old and not left:
+        return
+    with store.write(durable=False) as writer:
+        for group in old:
+            writer.delete(POSITIONS, group_position(group))
+        for building in left:
+            writer.delete(POSITIONS, build_position(building.group))
+    for building in left:
+        store.drop(building.space)
+
+
+def begin_missing(store: OnlineStore, groups: Sequence[FeatureGroupDef], at: int) -> None:
+    """Begin to build the groups that are neither there nor being built, each in an empty space."""
+    with store.read() as view:
+        known = buildings(view, groups)
+        new = [g for g in groups if position(view, group_position(g)) is None and tiles_space(g) not in known]
+    for group in new:
+        store.drop(tiles_space(group))
+    if new:
+        with store.write(durable=False) as writer:
+            for group in new:
+                begin(writer, group, at)
 
 
 def buildings(view: OnlineReader | OnlineWriter, groups: Sequence[FeatureGroupDef]) -> dict[str, Building]:

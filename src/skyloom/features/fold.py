@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from skyloom.features.batch import fold_packed
-from skyloom.features.building import Building, begin, buildings
+from skyloom.features.building import Building, begin, begin_missing, buildings, forget_stale
 from skyloom.features.columns import effective_times, event_columns
 from skyloom.features.entities import entity_codes
 from skyloom.features.program import Program, compile_group
@@ -95,6 +95,7 @@ class SourceFold:
                 writer.put(POSITIONS, group_position(group), pack(end))
             if building is not None:
                 fold_group(writer, group, program, self.source, folded.fresh, building.space)
+                building.followed(writer, end)
         writer.put(POSITIONS, source_position(self.source.name), pack(end))
         writer.put(progress_space(self.source.name), pack(end), pack(now_ms))
         if len(events):
@@ -105,6 +106,15 @@ class SourceFold:
     def missing(self, view: OnlineReader | OnlineWriter) -> list[FeatureGroupDef]:
         """The groups that are still to be built from history."""
         return [group for group, _ in self.groups if position(view, group_position(group)) is None]
+
+    def begin_missing(self, store: OnlineStore) -> None:
+        """Begin to build the groups that are new, or were not declared for a while; to be called before the first `fold`."""
+        groups = [group for group, _ in self.groups]
+        with store.read() as view:
+            at = self.position(view)
+        if at:
+            forget_stale(store, groups, at)
+            begin_missing(store, groups, at)
 
     def begin(self, writer: OnlineWriter, group: FeatureGroupDef) -> None:
         """Begin to build a group from history, up to the position of this transaction; see `skyloom.features.building`."""

@@ -24,10 +24,9 @@ def dead_letter_table(source: str) -> str:
     return f"deadletter/{source}"
 
 
-def dead_letters(events: pa.Table, source: SourceDef, horizon_ms: int) -> pa.Table:
+def dead_letters(events: pa.Table, source: SourceDef) -> pa.Table:
     """Decoded events as dead letters."""
-    time = source.schema.time
-    reason = f"{time}: more than {horizon_ms} ms behind the newest event before it, older than everything kept"
+    reason = f"{source.schema.time}: older than everything kept"
     rows = [msgspec.json.encode(row, enc_hook=str).decode() for row in events.select(list(source.schema.names)).to_pylist()]
     columns: list[Any] = [
         pa.array([reason] * len(rows), pa.string()),

@@ -44,7 +44,7 @@ class Builder:
         if self._lake.version(table) is None:
             rows = event_schema(source.schema).empty_table()
         else:
-            rows = self._lake.read(table, where=list[tuple[str, str, object]](where))
+            rows = self._lake.read(table, where=list[tuple[str, str, object]](where)).sort_by("_offset")
         with self._online.write(durable=False) as writer:
             self._fold.advance(writer, building, rows, stop)
         self._adapt(len(rows))

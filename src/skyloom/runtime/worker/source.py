@@ -34,8 +34,7 @@ class SourceLine:
         self.source = source
         self._labelled = [model for model in project.models.values() if model.label.source == source.name]
         groups = [group for group in project.groups.values() if group.source == source.name]
-        self._horizon = horizon_of(project, source.name)
-        self.fold = SourceFold(source, groups, self._horizon)
+        self.fold = SourceFold(source, groups, horizon_of(project, source.name))
         self.erasures: list[Erasure] = []
         lake, topic = platform.lake, events_topic(source.name)
         self._fresh = TableSink(lake, topic)
@@ -89,11 +88,7 @@ class SourceLine:
             begin = self.fold.unsunk(view)
             if begin is not None:
                 self._offer(self.fold.judged(view, read_all(self._platform.log, self.source, begin, offset)), offset)
-            missing = self.fold.missing(view) if offset else []
-        if missing:
-            with self._online.write(durable=False) as writer:
-                for group in missing:
-                    self.fold.begin(writer, group)
+        self.fold.begin_missing(self._online)
         return offset
 
     def _offer(self, folded: Folded, end: int) -> None:
@@ -103,8 +98,8 @@ class SourceLine:
             reason = f"{self.source.schema.key}: duplicate key"
             rejects: list[tuple[str, object]] = [(reason, row) for row in folded.repeated.to_pylist()]
             self._repeated.offer(quarantined(rejects, "log", now), end, folded.repeated.column("_offset"))
-        if len(folded.dead) and self._horizon is not None:
-            letters = dead_letters(folded.dead, self.source, self._horizon)
+        if len(folded.dead):
+            letters = dead_letters(folded.dead, self.source)
             self._dead.offer(letters, end, letters.column("_offset"))
 
     def _known(self, events: pa.Table) -> npt.NDArray[np.bool_]:
