@@ -4,7 +4,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(CURDIR)/.venv-uv/bin/uv)
 BIN := .venv/bin
 RUN := $(CURDIR)/$(BIN)
 
-.PHONY: demo test check bench bench-features lock setup clean soak
+.PHONY: demo test check bench bench-features lock setup clean soak services
 
 demo: setup
 	$(BIN)/skyloom demo
@@ -28,6 +28,10 @@ bench-features: setup
 # The same tests with many more random histories: about an hour.
 soak: setup
 	SKYLOOM_HISTORIES=20000 $(BIN)/pytest -n 2 --dist loadgroup tests/features
+
+# Redis and Kafka until Ctrl-C, from this machine's own programs; `docker compose up` does the same by compose.yaml.
+services: setup
+	$(BIN)/python -m tests.services
 
 setup: .venv/ready
 

@@ -1,11 +1,14 @@
 """Profiles become adapters, connected when they are first used."""
 
 from contextlib import closing
+from uuid import uuid4
 
 import pytest
 
 from skyloom.kernel.errors import DeclarationError
 from skyloom.platform import open_platform
+from skyloom.ports.log import NewBatch
+from skyloom.stores.log.kafka import KafkaLog
 from skyloom.stores.online.lmdb import LmdbOnline
 from skyloom.stores.online.redis import RedisOnline
 
@@ -26,7 +29,7 @@ def test_a_redis_is_named_by_its_url_and_not_asked_before_it_is_used(tmp_path, u
         assert isinstance(online, RedisOnline)
 
 
-@pytest.mark.parametrize("store", ["online", "objects", "metadata"])
+@pytest.mark.parametrize("store", ["online", "log", "objects", "metadata"])
 def test_a_scheme_without_an_adapter_is_told(tmp_path, store):
     with pytest.raises(DeclarationError, match=f"no adapter for {store}"):
         declare(tmp_path, f'{store} = "ftp://somewhere"')
@@ -39,3 +42,20 @@ def test_a_redis_serves_a_project(tmp_path, redis_server):
             writer.put("positions", b"p", b"1")
         with online.read() as reader:
             assert reader.get("positions", b"p") == b"1"
+
+
+def test_a_kafka_is_named_by_its_url_and_not_asked_before_it_is_used(tmp_path):
+    with closing(declare(tmp_path, 'log = "kafka://one:9092,two:9092/shop?partitions=8&replication=3"').log) as log:
+        assert isinstance(log, KafkaLog)
+    with pytest.raises(DeclarationError, match="partitions"):
+        _ = declare(tmp_path, 'log = "kafka://one:9092?partitions=none"').log
+
+
+@pytest.mark.xdist_group("kafka")
+def test_a_kafka_holds_the_log_of_a_project(tmp_path, kafka_broker):
+    url = f"kafka://{kafka_broker.servers}/t{uuid4().hex}?partitions=2"
+    with closing(declare(tmp_path, f'log = "{url}"').log) as log:
+        log.append("events/arrivals", [NewBatch(2, 1_000, False, b"rows")], partition=1)
+    with closing(open_platform(tmp_path).log) as log:
+        assert log.partitions("events/arrivals") == 2
+        assert [batch.payload for batch in log.read("events/arrivals", 0, partition=1)] == [b"rows"]

@@ -21,7 +21,7 @@ _STORES: dict[str, tuple[str, ...]] = {
     "objects": (),
     "lake": (),
     "online": ("redis", "rediss", "unix", "valkey", "valkeys"),
-    "log": (),
+    "log": ("kafka",),
 }
 """The stores, each with the schemes of the URLs that it has an adapter for beside the embedded one."""
 
@@ -59,6 +59,11 @@ class Platform:
 
     @cached_property
     def log(self) -> Log:
+        if self.profile.log is not None:
+            from skyloom.stores.log.kafka import KafkaLog
+            from skyloom.stores.log.kafka_settings import kafka_settings
+
+            return KafkaLog(kafka_settings(self.profile.log))
         from skyloom.stores.log.lmdb import LmdbLog
 
         return LmdbLog(self.state / "log")

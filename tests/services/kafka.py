@@ -13,7 +13,7 @@ from uuid import uuid4
 from tests.services.process import Missing, Process, free_port
 
 VERSION = "4.1.2"
-ENABLE = "sudo apt-get install -y maven openjdk-17-jre-headless, with Maven Central within reach"
+ENABLE = "sudo apt-get install -y maven default-jre-headless (with Maven Central within reach)"
 _TRIES = 5
 
 POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
