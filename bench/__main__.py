@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import demo, join, online, predictions, startup, training, up
+from bench import demo, join, online, predictions, reading, startup, training, up
 from bench.figure import HEAD, Figure, row
 
 MEASURES: dict[str, Callable[[], list[Figure]]] = {
@@ -14,7 +14,8 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "up": up.up,
     "demo": demo.demo,
     "predict": predictions.predict,
-    "read": online.read,
+    "read": reading.read,
+    "read-redis": reading.read_redis,
     "fold": online.fold,
     "join": join.join,
     "training": training.training,
@@ -23,7 +24,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "history": training.history,
 }
 TRAINING = ("training", "whole", "feast", "history")
-FEATURES = ("read", "fold", *TRAINING)
+FEATURES = ("read", "read-redis", "fold", *TRAINING)
 """What ``features`` stands for: the online store, and training sets beside peers in environments of their own."""
 
 

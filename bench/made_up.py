@@ -30,11 +30,11 @@ def group(windows: dict[int, int], kinds: tuple[str, ...] = ("mean", "max", "cou
 RECENT = group({HOUR: 5 * MINUTE, 6 * HOUR: 5 * MINUTE, 7 * DAY: DAY})
 
 
-def events(count: int, entities: int, span_ms: int) -> pa.Table:
-    """Events in the order of their times, of random entities, with offsets from 0."""
+def events(count: int, entities: int, span_ms: int, *, start: int = START, first: int = 0) -> pa.Table:
+    """Events in the order of their times, from ``start`` on, of random entities, with offsets from ``first``."""
     random = np.random.default_rng(7)
-    at = np.sort(random.integers(START, START + span_ms, count))
-    offset = np.arange(count)
+    at = np.sort(random.integers(start, start + span_ms, count))
+    offset = first + np.arange(count)
     columns: list[Any] = [
         pa.array(offset).cast(pa.string()),
         pa.array(at).cast(pa.timestamp("ms", tz="UTC")),

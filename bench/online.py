@@ -1,49 +1,13 @@
-"""Online features on LMDB: reading one request's, folding a stream's."""
+"""A stream folded into online features, on LMDB."""
 
 import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+from bench.figure import Figure, middle
+from bench.made_up import RECENT, SCHEMA, SOURCE, START, events
 
-from bench.figure import Figure, middle, quantile
-from bench.made_up import RECENT, SCHEMA, SOURCE, START, events, group
-
-READS, FOLDED, BATCH, RUNS = 20_000, 200_000, 1_000, 3
-
-
-def read() -> list[Figure]:
-    """`OnlineFeatures.read` of one entity with 21 features over about 83 tiles."""
-    from skyloom.features.fold import SourceFold
-    from skyloom.features.lookup import OnlineFeatures
-    from skyloom.features.spaces import entity_key, tiles_space
-    from skyloom.kernel.units import DAY, HOUR, MINUTE
-    from skyloom.stores.online.lmdb import LmdbOnline
-
-    hours = {window * HOUR: 5 * MINUTE for window in (1, 2, 3, 6)}
-    wide = group(hours | {days * DAY: DAY for days in (2, 4, 7)})
-    table = events(400_000, 20, 10 * DAY)
-    with tempfile.TemporaryDirectory() as folder:
-        store = LmdbOnline(Path(folder))
-        with store.write(durable=False) as writer:
-            SourceFold(SOURCE, [wide]).fold(writer, table, len(table), START)
-        with store.read() as view:
-            blob = np.frombuffer(view.get(tiles_space(wide), entity_key("7")) or b"", np.int64)
-        tiles = int(blob[4 : 4 + 2 * blob[1] : 2].sum())
-        features, at = OnlineFeatures(store, {"recent": wide}), START + 10 * DAY
-        times = [_timed(features, str(index % 20), at) for index in range(READS)]
-        store.close()
-    name = f"feature read, {len(wide.aggregates)} features over {tiles} tiles"
-    return [
-        Figure(f"{name}, p50", quantile(times, 0.5) * 1e6, "us", 10.0, "python -m bench read"),
-        Figure(f"{name}, p99", quantile(times, 0.99) * 1e6, "us", 100.0),
-    ]
-
-
-def _timed(features, entity: str, at: int) -> float:
-    begun = time.perf_counter()
-    features.read([("recent", (entity,))], at)
-    return time.perf_counter() - begun
+FOLDED, BATCH, RUNS = 200_000, 1_000, 3
 
 
 def fold() -> list[Figure]:

@@ -39,6 +39,12 @@ def test_an_entity_lies_in_one_hash_with_a_field_for_each_group(url):
         assert all(key.startswith(b"{flights:") for key in client.scan_iter())
 
 
+def test_a_socket_reaches_the_same_store(redis_server, url):
+    with closing(RedisOnline(url)) as one, closing(RedisOnline(redis_server.unix_url)) as other:
+        put(one, "space", b"key", b"1")
+        assert stored(other, "space", b"key") == b"1"
+
+
 def test_stores_of_two_prefixes_do_not_meet(url):
     with closing(RedisOnline(url + "?prefix=a")) as one, closing(RedisOnline(url + "?prefix=b")) as other:
         put(one, "tiles/g", b"key", b"1")

@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 from skyloom.kernel.errors import DataError, DeclarationError, MissingExtra, Transient
 
@@ -20,19 +20,21 @@ class Address:
     >>> address = Address("valkey://:secret@cache:6379/2?prefix=flights")
     >>> address.url, address.prefix, str(address)
     ('redis://:secret@cache:6379/2', 'flights', 'valkey://cache:6379/2')
+    >>> Address("unix:///run/redis.sock?db=3").url
+    'unix:///run/redis.sock?db=3'
     """
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in SCHEMES:
+        scheme, _, rest = url.partition("://")
+        if scheme not in SCHEMES:
             raise DeclarationError(
-                f"{parts.scheme or url!r} is no scheme of Redis", tried=", ".join(SCHEMES), fix="redis://HOST:6379/0"
+                f"{scheme or url!r} is no scheme of Redis", tried=", ".join(SCHEMES), fix="redis://HOST:6379/0"
             )
-        options = dict(parse_qsl(parts.query))
+        place, _, query = rest.partition("?")
+        options = dict(parse_qsl(query))
         self.prefix = options.pop("prefix", PREFIX)
-        scheme = _DRIVER_SCHEMES.get(parts.scheme, parts.scheme)
-        self.url = urlunsplit(parts._replace(scheme=scheme, query=urlencode(options)))
-        self._shown = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+        self.url = f"{_DRIVER_SCHEMES.get(scheme, scheme)}://{place}" + (f"?{urlencode(options)}" if options else "")
+        self._shown = f"{scheme}://{place.rpartition('@')[2]}"
 
     def __str__(self) -> str:
         return self._shown
