@@ -107,6 +107,9 @@ class Obedience:
     def _warm_up(self, loaded: LoadedRelease) -> None:
         """Read the features of nobody, so that the first request finds everything compiled and open."""
         for route in loaded.routes.values():
+            for lookup in route.lookups:
+                with contextlib.suppress(SkyloomError):
+                    loaded.tables.read([(lookup.table, (None,))])
             if route.wanted:
                 with contextlib.suppress(SkyloomError):
                     loaded.features.read([(group, (None,)) for group, _ in route.wanted], self._clock.now_ms())
