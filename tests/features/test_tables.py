@@ -6,14 +6,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from tests.features import oracle
 from tests.features.histories import GROUPS, SCHEMA, SOURCE, History, histories
 from tests.features.memory import MemoryOnline
 from tests.features.replay import ENTITIES, TYPES, last_offset, parts
 
-from skyloom.features import pit
+from skyloom.features import pit, tables
 from skyloom.features.fold import SourceFold
 from skyloom.features.spaces import tiles_space
 from skyloom.features.tables import OnlineTables, looked_up
@@ -48,9 +48,8 @@ def joined(fresh: pa.Table, table: FeatureGroupDef, entities: list[tuple[Any, ..
     return list(zip(*(column.to_pylist() for column in plain), strict=True))
 
 
-@settings(max_examples=150, deadline=None)
-@given(histories(), CUTS)
-def test_stream_training_set_and_oracle_see_the_same_rows(history: History, cuts: list[int]) -> None:
+def differences(history: History, cuts: list[int]) -> list[Any]:
+    """Where stream, training set and oracle do not see the same rows."""
     store, fresh = MemoryOnline(), [event_schema(SCHEMA).empty_table()]
     served: list[tuple[FeatureGroupDef, tuple[Any, ...], int, tuple[Any, ...]]] = []
     for part in parts(history, cuts):
@@ -61,14 +60,47 @@ def test_stream_training_set_and_oracle_see_the_same_rows(history: History, cuts
             for entity in ENTITIES[table.by]:
                 rows = online.read([(table.name, entity)])
                 served.append((table, entity, rows.as_of[SOURCE.name], rows.values[0]))
-    every = pa.concat_tables(fresh)
+    every, found = pa.concat_tables(fresh), list[Any]()
     events = oracle.first_copies(history.events, "id")
     for table in TABLES:
         mine = [line for line in served if line[0] is table]
         visible = [[event for event in events if event.offset < as_of] for _, _, as_of, _ in mine]
         expected = [newest(seen, table, line[1]) for seen, line in zip(visible, mine, strict=True)]
-        assert [line[3] for line in mine] == expected
-        assert joined(every, table, [line[1] for line in mine], pit.by_offset(every), [line[2] for line in mine]) == expected
+        asked = joined(every, table, [line[1] for line in mine], pit.by_offset(every), [line[2] for line in mine])
+        found += [each for each in zip(mine, asked, expected, strict=True) if not each[0][3] == each[1] == each[2]]
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(histories(), CUTS)
+def test_stream_training_set_and_oracle_see_the_same_rows(history: History, cuts: list[int]) -> None:
+    assert differences(history, cuts) == []
+
+
+def _is_found() -> bool:
+    """Whether some history shows a difference (otherwise `hypothesis.errors.NoSuchExample` is raised)."""
+    search = settings(max_examples=1_000, phases=[Phase.generate], deadline=None, database=None, derandomize=True)
+    return bool(find(st.tuples(histories(), CUTS), lambda drawn: differences(*drawn) != [], settings=search))
+
+
+def test_rows_that_the_last_to_come_decides_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = tables.newest
+    monkeypatch.setattr(tables, "newest", lambda versions, *asked: right(versions._replace(ts=versions.offset), *asked))
+    assert _is_found()
+
+
+def test_rows_that_a_late_version_overwrites_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overwrite(writer: Any, space: str, found: Any) -> None:
+        writer.put_many(space, [(key, msgspec.msgpack.encode(version)) for key, version in found])
+
+    monkeypatch.setattr(tables, "_write", overwrite)
+    assert _is_found()
+
+
+def test_one_version_too_many_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = tables.newest
+    monkeypatch.setattr(tables, "newest", lambda versions, entity, order: right(versions, entity, order + 1))
+    assert _is_found()
 
 
 @settings(max_examples=60, deadline=None)
