@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import demo, join, online, predictions, reading, startup, training, up
+from bench import demo, join, memory, online, predictions, reading, startup, training, up
 from bench.figure import HEAD, Figure, row
 
 MEASURES: dict[str, Callable[[], list[Figure]]] = {
@@ -17,6 +17,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "read": reading.read,
     "read-redis": reading.read_redis,
     "fold": online.fold,
+    "memory": memory.memory,
     "join": join.join,
     "training": training.training,
     "whole": training.whole,
