@@ -40,7 +40,9 @@ def test_requests_without_an_entity_read_what_is_recent(platform: Platform, answ
 
 
 def test_the_reach_of_a_group_is_that_of_its_longest_window():
-    aggregates = (AggregateDef("a", "count", None, DAY, HOUR), AggregateDef("b", "count", None, HOUR, HOUR))
-    assert reach_of(FeatureGroupDef("g", "s", ("k",), aggregates, {}, 0)) == DAY + HOUR
-    known = {"name", "kind", "column", "window_ms", "hop_ms"}
-    assert set(AggregateDef.__struct_fields__) == known, "does what is new let a window reach farther back? see reach_of"
+    aggregates = (
+        AggregateDef("a", "count", None, 2 * DAY, HOUR),
+        AggregateDef("b", "count", None, DAY, HOUR, offset_ms=3 * DAY),
+    )
+    assert reach_of(FeatureGroupDef("g", "s", ("k",), aggregates, {}, 0)) == 4 * DAY + HOUR
+    assert reach_of(FeatureGroupDef("t", "s", ("k",), (), {}, 0, attributes=("x",))) is None

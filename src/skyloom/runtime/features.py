@@ -9,9 +9,10 @@ from skyloom.features.spaces import group_position, pack, position, progress_spa
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.ids import nearest
-from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef, ModelDef, ProjectDef
+from skyloom.kernel.records.definitions import LIFETIME, AggregateDef, FeatureGroupDef, ModelDef, ProjectDef
 from skyloom.kernel.records.release import Release
 from skyloom.kernel.units import format_duration
+from skyloom.plan.wording import expression_text
 from skyloom.platform import Platform
 from skyloom.runtime.served import released, worker_project
 
@@ -102,9 +103,21 @@ def made_of(aggregate: AggregateDef) -> str:
 
     >>> made_of(AggregateDef("delay_1h", "mean", "delay", 3_600_000, 300_000))
     'mean of delay over 1h, in steps of 5m'
+    >>> from skyloom.kernel.expr import col
+    >>> made_of(AggregateDef("late", "count", None, LIFETIME, LIFETIME, where=(col("delay") > 15).expression))
+    'count of events where (delay > 15) over all time'
     """
-    window, hop = format_duration(aggregate.window_ms), format_duration(aggregate.hop_ms)
-    return f"{aggregate.kind} of {aggregate.column or 'events'} over {window}, in steps of {hop}"
+    condition = f" where {expression_text(aggregate.where)}" if aggregate.where else ""
+    kind = f"{aggregate.kind} {aggregate.q:g}" if aggregate.q else aggregate.kind
+    entry = f", entry {aggregate.entry}" if aggregate.entry else ""
+    before = f", {format_duration(aggregate.offset_ms)} before" if aggregate.offset_ms else ""
+    return f"{kind} of {aggregate.column or 'events'}{condition} over {_over(aggregate)}{before}{entry}"
+
+
+def _over(aggregate: AggregateDef) -> str:
+    if aggregate.window_ms == LIFETIME:
+        return "all time"
+    return f"{format_duration(aggregate.window_ms)}, in steps of {format_duration(aggregate.hop_ms)}"
 
 
 def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupStanding:
@@ -166,4 +179,4 @@ def _uses(model: ModelDef, group: str, column: str) -> bool:
 
 
 def _lengths(durations: Sequence[int]) -> tuple[str, ...]:
-    return tuple(format_duration(length) for length in sorted(set(durations)))
+    return tuple("lifetime" if each == LIFETIME else format_duration(each) for each in sorted(set(durations)))

@@ -11,6 +11,7 @@ import pyarrow as pa
 from skyloom.features.columns import effective_times
 from skyloom.features.dataset import read_events
 from skyloom.features.pit import Asked, join
+from skyloom.features.program import columns_read
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES
 from skyloom.kernel.errors import NotFound, UsageError
@@ -99,11 +100,10 @@ def moment_of(text: str) -> int:
 def _events(lake: Lake, group: FeatureGroupDef, source: SourceDef, t: int | None) -> pa.Table:
     """The events in the lake; for a given moment, those that a window can reach."""
     reach, clock = reach_of(group), source.schema.time
-    if t is not None and reach is not None:
+    if t is not None and reach is not None and reach < t:
         lake = NarrowLake(lake, {events_topic(source.name): [(clock, ">=", t - reach)]})
     events = read_events(lake, source)
-    wanted = [*group.by, *(each.column for each in group.aggregates if each.column is not None)]
-    missing = sorted({column for column in wanted if column not in events.column_names})
+    missing = sorted(columns_read(group) - set(events.column_names))
     if missing:
         raise NotFound(
             f"the events in the lake have no column {', '.join(missing)} yet", fix=f"skyloom ingest {source.name}"

@@ -80,7 +80,7 @@ def reach_of(group: FeatureGroupDef) -> int | None:
     """How far back (ms) a group reaches, at most; ``None`` for an entity table, whose newest row can be of any age."""
     if group.attributes:
         return None
-    return max(aggregate.window_ms + aggregate.hop_ms for aggregate in group.aggregates)
+    return max(each.offset_ms + each.window_ms + each.hop_ms for each in group.aggregates)
 
 
 def _recent(
@@ -88,9 +88,10 @@ def _recent(
 ) -> list[Condition]:
     reaches = [reach_of(group) for group in groups]
     known = [reach for reach in reaches if reach is not None]
-    if len(known) < len(reaches):
+    low = min(receipt.at_ms for receipt in receipts) - max(known, default=0)
+    if len(known) < len(reaches) or low <= 0:  # no event is older: before 1970 there are none
         return []
-    return [(project.sources[source].schema.time, ">=", min(receipt.at_ms for receipt in receipts) - max(known))]
+    return [(project.sources[source].schema.time, ">=", low)]
 
 
 def _of_entities(model: ModelDef, groups: dict[str, FeatureGroupDef], receipts: Sequence[Receipt]) -> list[Condition]:
