@@ -1,28 +1,37 @@
-"""Bringing a table of rows in: read, held against the contract, rejects set aside, the rest appended to the log."""
+"""Files of rows brought in: read, held against the contract, rejects set aside, the rest appended to the log."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from skyloom.ingest.codec import encode_table
-from skyloom.ingest.contract import check_table, conform, rejected_table
+from skyloom.ingest.contract import check_table, row_text, shown_rows
+from skyloom.ingest.quarantine import Quarantine, Reject
 from skyloom.ingest.sink import events_topic
-from skyloom.kernel.errors import DataError, NotFound
+from skyloom.ingest.tables import Piece, files_of, read_pieces
+from skyloom.kernel.errors import DataError
+from skyloom.kernel.ids import content_id
 from skyloom.kernel.records.definitions import SourceDef
-from skyloom.ports.lake import Lake
 from skyloom.ports.log import Log, NewBatch
+from skyloom.ports.metadata import Metadata
 
 CHUNK = 65_536
 """Rows of one batch in the log."""
 
+PIECE = 16 * CHUNK
+"""Rows that are checked and appended together, in one transaction: what bounds the memory."""
+
+KIND = "import"
+"""The kind of document that remembers what of a file is in."""
+
 
 class Imported(msgspec.Struct, frozen=True):
-    """What an import did; ``reasons`` counts the rejects by reason. The rows that it appended take the offsets
-    ``start .. end - 1``; ``repeated`` of them had a key that had come before: those are in quarantine too."""
+    """What an import did; ``reasons`` counts the rejects by reason. The rows that it appended lie between the offsets
+    ``start`` and ``end``; ``repeated`` of them had a key that had come before: those are in quarantine too. ``known``
+    rows were left out, since the very same file was brought in before."""
 
     source: str
     path: str
@@ -33,6 +42,16 @@ class Imported(msgspec.Struct, frozen=True):
     start: int
     end: int
     repeated: int = 0
+    known: int = 0
+
+
+class Done(msgspec.Struct, frozen=True):
+    """How much of a file is in: ``pieces`` of `PIECE` rows each, ``rows`` in all; whether that is all of it."""
+
+    path: str
+    pieces: int
+    rows: int
+    whole: bool
 
 
 def import_file(
@@ -40,72 +59,129 @@ def import_file(
     path: Path,
     *,
     log: Log,
-    lake: Lake,
+    metadata: Metadata,
+    actor: str,
     now_ms: int,
     on_rows: Callable[[int], None] | None = None,
 ) -> Imported:
-    """Import a Parquet or CSV file, or a folder of them. Nothing is appended unless the whole table can be read.
+    """Import a file (`skyloom.ingest.tables` says of which kinds), or a folder of them.
 
-    Rejects are in the lake table ``quarantine/<source>`` before the others are in the log. Raises `NotFound`, `DataError`.
+    Nothing is appended unless all of them can be read. Files are known by their content: what was brought in before, by
+    the same contract, is left out; what was brought in half, by a process that died, is gone on with. Raises `NotFound`,
+    `DataError`, `Transient`.
     """
-    table = pa.concat_tables([conform(rows, source, str(file)) for file, rows in _read(path)])
-    if len(table) == 0:
+    bringing = _Bringing(source, path, log, metadata, actor, now_ms)
+    files = [(file, _digest(file, source)) for file in files_of(path)]
+    fresh = [(file, digest) for file, digest in files if not bringing.knows(digest)]
+    rows = 0
+    for file, pieces in _readable([file for file, _ in fresh], source):
+        rows += bringing.take(file, dict(fresh)[file], pieces, on_rows)
+    if not rows and len(fresh) == len(files):
         raise DataError(f"{path} holds no rows", fix=f"check what writes {path}")
-    checked = check_table(table, source, now_ms)
-    if checked.rejects:
-        lake.append(f"quarantine/{source.name}", rejected_table(table, checked.rejects, str(path), now_ms))
-    start, end = _append(checked.good, source, log, now_ms, on_rows)
-    reasons = Counter(reason for _, reason in checked.rejects)
-    return Imported(source.name, str(path), len(table), len(checked.good), len(checked.rejects), dict(reasons), start, end)
+    return bringing.imported()
 
 
-def _append(
-    good: pa.Table, source: SourceDef, log: Log, now_ms: int, on_rows: Callable[[int], None] | None
-) -> tuple[int, int]:
-    """Append in one transaction; the offsets that the rows begin and end at."""
-    topic = events_topic(source.name)
-    chunks = [good.slice(start, CHUNK) for start in range(0, len(good), CHUNK)]
-    firsts = log.append(topic, [NewBatch(len(chunk), now_ms, True, encode_table(chunk)) for chunk in chunks])
-    if on_rows:
-        on_rows(len(good))
-    start = firsts[0] if firsts else log.end(topic)
-    return start, start + len(good)
+class _Bringing:
+    """One run over files."""
 
+    def __init__(self, source: SourceDef, path: Path, log: Log, metadata: Metadata, actor: str, now_ms: int) -> None:
+        self._source, self._path, self._log, self._now_ms = source, path, log, now_ms
+        self._metadata, self._actor = metadata, actor
+        self._topic = events_topic(source.name)
+        self._start = self._end = log.end(self._topic)
+        self._quarantine = Quarantine(log, source.name, "files", lambda origin: origin.startswith("row "))
+        self._rows = self._accepted = self._known = 0
+        self._reasons: Counter[str] = Counter()
 
-def _read(path: Path) -> Iterator[tuple[Path, pa.Table]]:
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in _READERS)
-        if not files:
-            raise NotFound(f"no Parquet or CSV file in {path}")
-    elif path.exists():
-        files = [path]
-    else:
-        raise NotFound(f"no file {path}", fix="give the path of a Parquet or CSV file, or of a folder of them")
-    for file in files:
-        yield file, _read_one(file)
+    def knows(self, digest: str) -> bool:
+        """Whether all of a file is in."""
+        done = self._done(digest)
+        self._known += done.rows if done and done.whole else 0
+        return done is not None and done.whole
 
+    def take(self, file: Path, digest: str, pieces: Iterator[Piece], on_rows: Callable[[int], None] | None) -> int:
+        """Bring in what is not in yet of a file; how many rows it has."""
+        before = self._done(digest) or Done(str(file), 0, 0, whole=False)
+        count = rows = 0
+        for piece in pieces:
+            before_it = rows
+            count, rows = count + 1, rows + piece.size
+            if count <= before.pieces:
+                self._known += piece.size
+                continue
+            self._append(piece, file, before_it)
+            self._remember(digest, Done(str(file), count, rows, whole=False))
+            self._quarantine.done()
+            if on_rows:
+                on_rows(piece.size)
+        if rows:
+            self._remember(digest, Done(str(file), count, rows, whole=True))
+        return rows
 
-def _read_one(path: Path) -> pa.Table:
-    if path.suffix not in _READERS:
-        raise DataError(
-            f"{path} is neither Parquet nor CSV", tried=f"the ending {path.suffix!r}", fix="convert it to Parquet"
+    def imported(self) -> Imported:
+        """What was done, all of it."""
+        self._quarantine.finish()
+        return Imported(
+            self._source.name,
+            str(self._path),
+            self._rows,
+            self._accepted,
+            self._rows - self._accepted,
+            dict(self._reasons),
+            self._start,
+            self._end,
+            known=self._known,
         )
-    try:
-        return _READERS[path.suffix](path)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+
+    def _append(self, piece: Piece, file: Path, first: int) -> None:
+        """Append the good rows, then keep the bad ones: a log that refuses rows has kept nothing of them."""
+        checked = check_table(piece.rows, self._source, self._now_ms)
+        chunks = [checked.good.slice(start, CHUNK) for start in range(0, len(checked.good), CHUNK)]
+        batches = [NewBatch(len(chunk), self._now_ms, True, encode_table(chunk)) for chunk in chunks]
+        if batches:
+            firsts = self._log.append(self._topic, batches)
+            self._start = self._start if self._accepted else firsts[0]
+            self._end = firsts[-1] + batches[-1].count
+        texts = [row_text(row) for row in shown_rows(piece.rows, [row for row, _ in checked.rejects])]
+        pairs = zip(checked.rejects, texts, strict=True)
+        bad = sorted([(piece.numbers[row], reason, text) for (row, reason), text in pairs] + piece.unread)
+        rejects = [Reject(reason, text, f"row {first + row + 1} of {file}") for row, reason, text in bad]
+        self._quarantine.keep(rejects, self._now_ms)
+        self._rows += piece.size
+        self._accepted += len(checked.good)
+        self._reasons.update(reason for _, reason, _ in bad)
+
+    def _done(self, digest: str) -> Done | None:
+        document = self._metadata.get(KIND, f"{self._source.name}/{digest}")
+        return None if document is None else msgspec.json.decode(document.body, type=Done)
+
+    def _remember(self, digest: str, done: Done) -> None:
+        with self._metadata.transaction(self._actor) as transaction:
+            body = msgspec.json.encode(done)
+            transaction.put(KIND, f"{self._source.name}/{digest}", body, action="ingested a file")
 
 
-def _parquet(path: Path) -> Any:
-    import pyarrow.parquet
+def _readable(files: list[Path], source: SourceDef) -> Iterator[tuple[Path, Iterator[Piece]]]:
+    """The pieces of each file, once all of them were read to their end; those of few rows are read once."""
+    held: list[tuple[Path, list[Piece]]] | None = []
+    rows = 0
+    for file in files:
+        pieces: list[Piece] = []
+        for piece in read_pieces(file, source, PIECE):
+            rows += piece.size
+            if held is not None and rows <= PIECE:
+                pieces.append(piece)
+            else:
+                held, pieces = None, []
+        if held is not None:
+            held.append((file, pieces))
+    if held is not None:
+        yield from ((file, iter(pieces)) for file, pieces in held)
+    else:
+        yield from ((file, read_pieces(file, source, PIECE)) for file in files)
 
-    return pyarrow.parquet.read_table(path)
 
-
-def _csv(path: Path) -> Any:
-    import pyarrow.csv
-
-    return pyarrow.csv.read_csv(path)
-
-
-_READERS: dict[str, Callable[[Path], Any]] = {".parquet": _parquet, ".csv": _csv}
+def _digest(file: Path, source: SourceDef) -> str:
+    """Names a file's content under the contract that it is held against."""
+    with file.open("rb") as content:
+        return content_id([hashlib.file_digest(content, "sha256").hexdigest(), source.schema, source.limits])

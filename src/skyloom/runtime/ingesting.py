@@ -1,4 +1,4 @@
-"""`skyloom ingest`: a table's rows brought in and settled."""
+"""`skyloom ingest`: the rows of files or of a database brought in and settled."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +7,15 @@ import msgspec
 
 from skyloom.ingest.imports import Imported, import_file
 from skyloom.ingest.sink import events_topic
+from skyloom.ingest.sql import Rows, import_sql
+from skyloom.ingest.tables import count_rows
 from skyloom.kernel.errors import NotFound, Transient, UsageError
 from skyloom.kernel.ids import nearest
+from skyloom.kernel.locations import SqlTable, sql_table
 from skyloom.kernel.records.definitions import SourceDef
 from skyloom.platform import Platform
 from skyloom.runtime.ownership import settle
-from skyloom.runtime.state import applied
+from skyloom.runtime.state import actor, applied
 
 
 def ingest(
@@ -20,18 +23,28 @@ def ingest(
 ) -> Imported:
     """Bring the rows of ``path`` (by default the source's declared table) into the source ``name``.
 
-    When it returns, the rows are in the lake and folded into the features. Raises `NotFound` for an unknown source,
-    `UsageError` when there is no table to read, `DataError` for a file that breaks the contract as a whole, `Transient`
-    when nothing can be written now.
+    Of a table of a database, and of files that came before, only what is new. When it returns, the rows are in the lake
+    and folded into the features. Raises `NotFound` for an unknown source, `UsageError` when there is no table to read,
+    `DataError` for a file that breaks the contract as a whole, `Transient` when nothing can be written now.
     """
     project = applied(platform.metadata).project
     source = _source(project.sources, name)
-    where = path or (platform.directory / source.table if source.table else None)
-    if where is None:
+    if path is None and source.table is None:
         raise UsageError(f"{name} declares no table", fix=f"skyloom ingest {name} FILE")
-    imported = import_file(
-        source, where, log=platform.log, lake=platform.lake, now_ms=platform.clock.now_ms(), on_rows=on_rows
-    )
+    place = sql_table(source.table) if path is None and source.table else None
+    if place is not None:
+        imported = _from_database(platform, source, place, on_rows)
+    else:
+        where = path or platform.directory / (source.table or "")
+        imported = import_file(
+            source,
+            where,
+            log=platform.log,
+            metadata=platform.metadata,
+            actor=actor(),
+            now_ms=platform.clock.now_ms(),
+            on_rows=on_rows,
+        )
     try:
         settle(platform, project)
     except Transient as error:
@@ -39,13 +52,58 @@ def ingest(
     return msgspec.structs.replace(imported, repeated=_repeated(platform, imported))
 
 
+def expected(platform: Platform, name: str, path: Path | None = None) -> int:
+    """About how many rows `ingest` will read, to show progress; 0 where that is not known before."""
+    source = applied(platform.metadata).project.sources.get(name)
+    if path is None and (source is None or source.table is None or "://" in source.table):
+        return 0
+    where = path or platform.directory / (source.table or "" if source else "")
+    return count_rows(where) if where.exists() else 0
+
+
+def _from_database(
+    platform: Platform, source: SourceDef, place: SqlTable, on_rows: Callable[[int], None] | None
+) -> Imported:
+    rows = database_rows(place, platform.directory)
+    try:
+        return import_sql(
+            source,
+            place,
+            rows,
+            log=platform.log,
+            metadata=platform.metadata,
+            actor=actor(),
+            now_ms=platform.clock.now_ms,
+            on_rows=on_rows,
+        )
+    finally:
+        rows.close()
+
+
+def database_rows(place: SqlTable, directory: Path) -> Rows:
+    """A reader of a table: ADBC for ``adbc+NAME://``, SQLAlchemy for all else. A relative file of SQLite lies in the
+    project's ``directory``."""
+    url, mark, options = place.url.partition("?")
+    kind, found, file = url.partition(":///")
+    if found and kind.removeprefix("adbc+").startswith("sqlite") and not Path(file).is_absolute() and file:
+        place = place._replace(url=f"{kind}:///{directory / file}{mark}{options}")
+    if place.url.startswith("adbc+"):
+        from skyloom.stores.intake.adbc import AdbcRows
+
+        return AdbcRows(place)
+    from skyloom.stores.intake.sqlalchemy import SqlAlchemyRows
+
+    return SqlAlchemyRows(place)
+
+
 def _repeated(platform: Platform, imported: Imported) -> int:
     """How many of the rows that were appended had a key that was there already: those the lake does not have."""
     if not imported.accepted:
         return 0
     within: list[tuple[str, str, object]] = [("_offset", ">=", imported.start), ("_offset", "<", imported.end)]
+    within.append(("_imported", "=", True))
     fresh = platform.lake.read(events_topic(imported.source), columns=["_offset"], where=within)
-    return imported.accepted - len(fresh)
+    return max(0, imported.accepted - len(fresh))
 
 
 def _taken(imported: Imported, error: Transient) -> Transient:

@@ -1,0 +1,1 @@
+"""Where rows come from that are not ours: databases, and brokers of others."""
