@@ -2,7 +2,8 @@
 
 import math
 import struct
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
@@ -24,12 +25,15 @@ from skyloom.kernel.expr import (
     greatest,
     is_number,
     least,
+    looked_up,
     part,
     type_of,
     typed,
+    utc_offset,
     where,
 )
 from skyloom.kernel.expr.sql import select
+from skyloom.kernel.expr.zones import END, FIRST, changes
 from skyloom.kernel.schema import Field, Schema, Type
 
 SCHEMA = Schema(
@@ -181,7 +185,7 @@ def same(left: Any, right: Any) -> bool:
     return left == right and type(left) is type(right)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(_expressions, st.lists(_rows, min_size=1, max_size=6))
 def test_a_row_a_table_and_a_query_give_the_same_values(
     database: duckdb.DuckDBPyConnection, expression: Expression, rows: list[dict[str, Any]]
@@ -194,6 +198,59 @@ def test_a_row_a_table_and_a_query_give_the_same_values(
     assert column.type == ARROW_TYPES[kind]
     queried = by_sql(expression, table, database)
     assert [pair for pair in zip(queried, values, strict=True) if not same(*pair)] == []
+
+
+def test_features_that_are_looked_up_are_columns_of_their_names(database: duckdb.DuckDBPyConnection) -> None:
+    features = {"cards.mean_7d": Type.FLOAT, "cards.sd_7d": Type.FLOAT}
+    score = ((col("f") - looked_up("cards", "mean_7d")) / looked_up("cards", "sd_7d")).expression
+    rows = [
+        {"f": f, "cards.mean_7d": mean, "cards.sd_7d": sd}
+        for f, mean, sd in [(3.0, 1.0, 4.0), (3.0, None, 4.0), (3.0, 1.0, 0.0), (None, 1.0, 4.0)]
+    ]
+    table = pa.table({name: pa.array([row[name] for row in rows], pa.float64()) for name in rows[0]})
+    assert type_of(score, SCHEMA, features) is Type.FLOAT
+    assert columns_of(score) == ("f",)
+    assert columns_of(score, "feature") == tuple(features)
+    expected = [0.5, None, None, None]
+    assert [evaluate_row(score, row) for row in rows] == expected
+    assert evaluate_columns(score, table).to_pylist() == expected
+    with database.cursor() as cursor:
+        cursor.register("given_rows", table)
+        query = select({"z": score, "again": score}, "given_rows", SCHEMA, features)
+        assert cursor.sql(query).fetchall() == [(value, value) for value in expected]
+    with pytest.raises(DeclarationError) as raised:
+        type_of(looked_up("cards", "mean_8d").expression, SCHEMA, features)
+    assert raised.value.fix == "did you mean cards.mean_7d or cards.sd_7d?"
+
+
+@pytest.mark.parametrize("tz", ["America/New_York", "Africa/Casablanca", "Antarctica/Troll", "Pacific/Apia"])
+@settings(max_examples=100, deadline=None)
+@given(st.integers(FIRST, END - 1))
+def test_the_changes_of_a_zone_are_its_offsets(tz: str, moment: int) -> None:
+    steps = changes(tz)
+    at = bisect_right(steps, moment, key=lambda step: step[0]) - 1
+    assert steps[at][1] == utc_offset(moment, tz)
+    for begin, offset in steps[at : at + 2]:
+        assert utc_offset(begin, tz) == offset
+        assert begin == FIRST or utc_offset(begin - 1, tz) != offset
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: col("a").bucket([]), "has no ascending bounds"),
+        (lambda: col("a").bucket([2, 1]), "has no ascending bounds"),
+        (lambda: col("a").bucket([0, math.nan]), "has no ascending bounds"),
+        (lambda: col("a").hash(1), "has no buckets"),
+        (lambda: col("a").slice(2, 2), "takes nothing"),
+        (lambda: col("a").contains(col("b")), "looks for a text"),  # type: ignore[arg-type]
+        (lambda: coalesce(col("a")), "coalesce of one value"),
+        (lambda: col("a").named("a b"), "is no name of a feature"),
+    ],
+)
+def test_what_no_backend_could_hold_is_refused_when_it_is_written(make: Callable[[], Term], what: str) -> None:
+    with pytest.raises(DeclarationError, match=what):
+        make()
 
 
 @settings(max_examples=150, deadline=None)
