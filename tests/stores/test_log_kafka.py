@@ -8,13 +8,15 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, Phase, given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from skyloom.kernel.errors import DataError, DeclarationError, MissingExtra, Transient, UsageError
 from skyloom.ports.log import NewBatch
 from skyloom.stores.log.kafka import KafkaLog
 from skyloom.stores.log.kafka_settings import KafkaSettings, kafka_settings
+from skyloom.stores.log.lmdb import LmdbLog
 from skyloom.testing.conformance.log import (
     TOPIC,
     LogConformance,
@@ -170,6 +172,65 @@ def test_lag_in_the_tools_of_kafka_is_none_once_all_is_read(kafka_broker):
     admin = AdminClient(mine.properties())
     [stands] = admin.list_consumer_group_offsets([asked])[group].result().topic_partitions
     assert stands.offset == 4
+
+
+places = st.tuples(st.integers(0, 8), st.integers(0, 4))
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.lists(st.integers(1, 5), min_size=1, max_size=4)),
+        st.tuples(st.just("read"), places, st.integers(1, 12)),
+        st.tuples(st.just("truncate"), places),
+        st.tuples(st.just("commit"), places),
+        st.tuples(st.just("retain"), st.integers(0, 200), st.none() | places),
+        st.tuples(st.just("age"), st.integers(0, 12)),
+        st.tuples(st.just("reopen")),
+    ),
+    min_size=4,
+    max_size=12,
+)
+
+
+@given(steps)
+@settings_of_hypothesis(
+    max_examples=6, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_it_does_what_the_embedded_log_does(kafka_broker, tmp_path_factory, steps):
+    opened = [partial(LmdbLog, tmp_path_factory.mktemp("log")), partial(KafkaLog, settings(kafka_broker.servers))]
+    seen = [play(open_log, steps) for open_log in opened]
+    assert seen[0] == seen[1]
+
+
+def play(open_log, steps):
+    """What every step gave, with offsets told as places: the number of a batch, and a row in it."""
+    log, firsts, counts, seen = open_log(), [0], [], []
+
+    def offset(place):
+        batch, row = place
+        return firsts[batch] + row % counts[batch] if batch < len(counts) else firsts[-1]
+
+    for step, *values in steps:
+        if step == "append":
+            new = [NewBatch(count, len(firsts) + i, False, bytes([len(firsts) + i])) for i, count in enumerate(values[0])]
+            firsts[-1:] = [*log.append(TOPIC, new), log.end(TOPIC)]
+            counts += values[0]
+        elif step == "read":
+            seen.append([one.payload for one in log.read(TOPIC, offset(values[0]), values[1])])
+        elif step == "truncate":
+            log.truncate(TOPIC, offset(values[0]))
+        elif step == "commit":
+            log.commit("worker", TOPIC, offset(values[0]))
+        elif step == "retain":
+            keep_from = None if values[1] is None else offset(values[1])
+            seen.append(firsts.index(log.retain(TOPIC, now_ms=0, max_bytes=values[0], keep_from=keep_from)))
+        elif step == "age":
+            seen.append(firsts.index(log.retain(TOPIC, now_ms=13, max_age_ms=values[0], max_bytes=60)))
+        else:
+            log.close()
+            log = open_log()
+        seen.append(firsts.index(log.start(TOPIC)))
+    seen.append([one.payload for one in log.read(TOPIC, 0)])
+    log.close()
+    return seen
 
 
 names = st.text(min_size=1, max_size=60)

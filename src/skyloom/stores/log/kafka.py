@@ -94,7 +94,7 @@ class KafkaLog:
     def commit(self, consumer: str, topic: str, offset: int, partition: int = 0) -> int:
         """Move a consumer's position forward."""
         check_position(consumer, offset)
-        self._watermarks(topic, partition)
+        check_topic(topic, partition, self._topics.make(self._settings.name(topic), self._settings.partitions))
         return self._positions.commit(self._settings.name(consumer), self._place(topic, partition), offset)
 
     def committed(self, consumer: str, topic: str, partition: int = 0) -> int:

@@ -261,6 +261,14 @@ class LogPositions:
             assert log.consumers("a") == {"worker": 4}
             assert log.committed("nobody", TOPIC) == 0
 
+    def test_a_consumer_is_known_before_the_first_row_and_keeps_all_that_comes(self, open_log: OpenLog) -> None:
+        with closing(open_log()) as log:
+            assert log.consumers(TOPIC) == {}
+            assert log.commit("worker", TOPIC, 0) == 0
+            assert log.consumers(TOPIC) == {"worker": 0}
+            log.append(TOPIC, [batch(3)])
+            assert log.retain(TOPIC, now_ms=10**9, max_bytes=0) == 0
+
     def test_what_can_be_no_position_is_refused(self, open_log: OpenLog) -> None:
         with closing(open_log()) as log:
             log.append(TOPIC, [batch(0)])
