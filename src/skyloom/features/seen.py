@@ -166,7 +166,7 @@ class SeenKeys:
         keys = [rows.keys[at] for at in np.flatnonzero(fresh).tolist()]
         pairs = {key: values[16 * at : 16 * at + 16] for at, key in enumerate(keys)}
         current = memory.generations[-1]
-        writer.put_many(seen_space(self._source.name, current.number), sorted(pairs.items()))
+        writer.put_many(seen_space(self._source.name, current.number), [(key, pairs[key]) for key in sorted(pairs)])
         current.newest = max(current.newest, int(rows.ts[fresh].max()))
         current.end = int(offsets[fresh][-1]) + 1
 

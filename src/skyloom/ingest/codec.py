@@ -1,7 +1,6 @@
 """Rows as they lie in the log: MessagePack for the rows of a stream, Arrow for the tables of an import."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,6 +12,7 @@ from skyloom.kernel.schema import Schema
 from skyloom.ports.log import LogBatch
 
 _ARROW = b"A"
+_ROWS = msgspec.msgpack.Decoder(list[tuple[Value, ...]])
 
 EVENT_COLUMNS = (
     pa.field("_offset", pa.int64(), nullable=False),
@@ -40,22 +40,24 @@ def decode(batches: Sequence[LogBatch], schema: Schema) -> pa.Table:
     """The events of consecutive batches, in order, in the columns of `event_schema`."""
     target = arrow_schema(schema)
     tables: list[pa.Table] = []
-    rows: list[Sequence[Value]] = []
+    columns: list[list[Value]] = [[] for _ in target]
     for batch in batches:
         if batch.payload[:1] == ROWS:
-            rows.extend(msgspec.msgpack.decode(memoryview(batch.payload)[1:]))
+            # turned batch by batch: rows that live on are walked by the garbage collector again and again
+            rows = _ROWS.decode(memoryview(batch.payload)[1:])
+            for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+                column.extend(values)
             continue
-        tables += _table(rows, target)
-        rows = []
+        tables += _table(columns, target)
+        columns = [[] for _ in target]
         tables.append(pa.ipc.open_stream(memoryview(batch.payload)[1:]).read_all().cast(target))
-    tables += _table(rows, target)
+    tables += _table(columns, target)
     return _with_event_columns(pa.concat_tables(tables) if tables else target.empty_table(), batches)
 
 
-def _table(rows: list[Any], target: pa.Schema) -> list[pa.Table]:
-    if not rows:
+def _table(columns: list[list[Value]], target: pa.Schema) -> list[pa.Table]:
+    if not columns[0]:
         return []
-    columns = zip(*rows, strict=True)
     return [pa.table([pa.array(column, field.type) for column, field in zip(columns, target, strict=True)], target)]
 
 
