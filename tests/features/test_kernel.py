@@ -18,6 +18,7 @@ from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
 
 PLAIN = twin()
+NO_CODES = np.zeros((0, 0), np.int64)
 KINDS = ("count", "sum", "mean", "min", "max")
 
 
@@ -46,7 +47,8 @@ def events_of(rng: np.random.Generator, n: int, program: Program, spread: int) -
     columns = max(len(program.columns), 1)
     scaled = rng.choice([0, 1, -1, 2**40, -(2**59), 2**59, 12345], (columns, n))
     values = rng.choice([0.0, 1.5, -2.25, 5e-324, 1e308, -1e308, 0.1], (columns, n))
-    return EventColumns(rng.integers(-spread, spread, n), values, scaled, rng.random((columns, n)) < 0.8)
+    valid = rng.random((max(len(program.lanes), 1), n)) < 0.8
+    return EventColumns(rng.integers(-spread, spread, n), np.arange(n), values, scaled, NO_CODES, valid)
 
 
 def store_of(module: Any, program: Program, events: EventColumns, cuts: list[int]) -> tuple[Any, int]:
@@ -123,7 +125,8 @@ def test_tiles_and_floors_do_not_depend_on_order_or_batches(program: Program, se
 def folded(program: Program, ts: list[int], scaled: list[int] | None = None) -> Any:
     """One column of whole numbers, one entity, in order."""
     units = np.array([scaled or [1] * len(ts)], np.int64)
-    events = EventColumns(np.array(ts, np.int64), units.astype(float), units, np.ones((1, len(ts)), np.bool_))
+    times, offsets, valid = np.array(ts, np.int64), np.arange(len(ts)), np.ones((1, len(ts)), np.bool_)
+    events = EventColumns(times, offsets, units.astype(float), units, NO_CODES, valid)
     return store_of(kernel, program, events, [])
 
 
@@ -197,7 +200,7 @@ def test_more_tiles_than_a_join_first_makes_room_for() -> None:
     program = program_of(("count", None, 2000, 1))
     n = 700
     ones = np.ones((1, n))
-    events = EventColumns(np.arange(n), ones, ones.astype(np.int64), ones > 0)
+    events = EventColumns(np.arange(n), np.arange(n), ones, ones.astype(np.int64), NO_CODES, ones > 0)
     asked = SortedRequests(np.zeros(1, np.int64), np.array([n]), np.array([n]))
     out = np.empty((1, 1))
     entity = np.zeros(n, np.int64)

@@ -1,6 +1,7 @@
 """The kernel's own source, run without a compiler; and the same with one place of it broken on purpose."""
 
-import importlib.util
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -9,6 +10,9 @@ import numba
 
 from skyloom.features import kernel
 
+MODULES = ("compiled", "exact", "wide", "sketches", "kernel")
+"""What is compiled, each before what imports it."""
+
 
 def _uncompiled(**_: Any) -> Any:
     return lambda function: function
@@ -16,16 +20,16 @@ def _uncompiled(**_: Any) -> Any:
 
 def twin(healthy: str = "", broken: str = "") -> ModuleType:
     """The kernel under another name, as plain Python; with ``broken`` in place of ``healthy`` a mutant."""
-    path = str(kernel.__file__)
-    spec = importlib.util.spec_from_file_location("kernel_twin", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with open(path, encoding="utf-8") as file:
-        source = file.read()
+    folder = Path(str(kernel.__file__)).parent
+    sources = {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in MODULES}
     if healthy:
-        assert source.count(healthy) == 1, f"{healthy!r} is not in the kernel once"
-        source = source.replace(healthy, broken)
-    with patch.object(numba, "njit", _uncompiled):
-        exec(compile(source, path, "exec"), module.__dict__)
-    return module
+        assert sum(source.count(healthy) for source in sources.values()) == 1, f"{healthy!r} is not in the kernel once"
+        sources = {name: source.replace(healthy, broken) for name, source in sources.items()}
+    made: dict[str, ModuleType] = {}
+    with patch.object(numba, "njit", _uncompiled), patch.dict(sys.modules):
+        for name, source in sources.items():
+            full = f"skyloom.features.{name}"
+            made[name] = sys.modules[full] = module = ModuleType(full)
+            module.__file__ = str(folder / f"{name}.py")
+            exec(compile(source, module.__file__, "exec"), module.__dict__)
+    return made["kernel"]

@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skyloom.features import kernel
 from skyloom.features.columns import EventColumns
-from skyloom.features.kernel import fold_blob
+from skyloom.features.compiled import jit
+from skyloom.features.kernel import HEADER, VERSION, fold_blob
 from skyloom.features.program import Int64s, Program
+from skyloom.kernel.errors import DataError
 
 _END = 3
 """Where a blob tells its end offset."""
@@ -28,11 +29,6 @@ class Packed(NamedTuple):
         return self.content[self.edges[entity] : self.edges[entity + 1]]
 
 
-def _cached(function: Any) -> Any:
-    """Compiled, and kept where the kernel keeps its own: what it calls is part of it."""
-    return kernel._jit(function)  # pyright: ignore[reportPrivateUsage]
-
-
 def fold_packed(
     program: Program, stored: list[bytes | None], events: EventColumns, firsts: Int64s, ends: Int64s, late: Int64s
 ) -> Packed:
@@ -40,18 +36,35 @@ def fold_packed(
 
     ``stored`` [m] are their blobs until now (``None``: a new entity); ``events`` are sorted by entity, those of entity ``e``
     are ``firsts[e] .. firsts[e + 1] - 1``; ``ends`` [m] are the offsets after the last of them. ``late[0]`` counts events
-    older than everything kept.
+    older than everything kept. Raises `DataError` when a blob has another layout than this kernel's.
     """
     blobs = [b"" if blob is None else blob for blob in stored]
     edges = np.zeros(len(blobs) + 1, np.int64)
     np.cumsum([len(blob) // 8 for blob in blobs], out=edges[1:])
     joined = np.frombuffer(b"".join(blobs), np.int64)
+    _check_layout(program, joined, edges)
     packed, cuts = fold_many(program.tables, joined, edges, events, firsts, ends, late)
     broken = np.flatnonzero(cuts < 0)
     return Packed(packed.tobytes(), (cuts * 8).tolist(), int(broken[0]) - 1 if len(broken) else -1)
 
 
-@_cached
+def _check_layout(program: Program, joined: Int64s, edges: Int64s) -> None:
+    begins = edges[:-1][np.diff(edges) >= HEADER]
+    wanted = (VERSION, len(program.tables.level_hop), len(program.tables.slot_kind))
+    if any((joined[begins + word] != value).any() for word, value in enumerate(wanted)):
+        raise other_layout()
+
+
+def other_layout() -> DataError:
+    """What is said of tiles that another version of the kernel wrote."""
+    return DataError(
+        f"tiles of another layout than version {VERSION} are in the online store",
+        tried="reading them as this version of Skyloom packs tiles",
+        fix="build the group again: skyloom features backfill GROUP",
+    )
+
+
+@jit
 def fold_many(program: Any, stored: Any, edges: Any, events: Any, firsts: Any, ends: Any, late: Any) -> Any:
     """(blobs one after the other, edges [m + 1] between them); an edge of -1 follows the entity that overflowed."""
     count = len(ends)

@@ -6,24 +6,36 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from skyloom.features.program import MAX, MIN, SUM, Float64s, Int64s, Program
+from skyloom.features.codes import coded, numbers
+from skyloom.features.program import MAX, MIN, SQUARE_LOW, SUM, Float64s, Int64s, Program
+from skyloom.kernel.columns import evaluate_columns
 from skyloom.kernel.errors import DataError
+from skyloom.kernel.expr import Expression
+from skyloom.kernel.ids import canonical_json
+
+Bools = npt.NDArray[np.bool_]
 
 
 class EventColumns(NamedTuple):
-    """``ts`` [n] int64 (effective times, ms); ``values`` [C, n] float64, ``scaled`` [C, n] int64, ``valid`` [C, n] bool."""
+    """``ts`` [n] int64 (effective times, ms); ``offset`` [n] int64 (in the log); ``values`` [C, n] float64, ``scaled`` [C,
+    n] int64; ``codes`` [K, n] int64 (see `skyloom.features.codes`); ``valid`` [V, n] bool, by lane. C and V are at least
+    1."""
 
     ts: Int64s
+    offset: Int64s
     values: Float64s
     scaled: Int64s
-    valid: npt.NDArray[np.bool_]
+    codes: Int64s
+    valid: Bools
 
     def take(self, order: npt.NDArray[np.intp]) -> "EventColumns":
         """The same events in another order."""
         return EventColumns(
             self.ts[order],
+            self.offset[order],
             np.ascontiguousarray(self.values[:, order]),
             np.ascontiguousarray(self.scaled[:, order]),
+            np.ascontiguousarray(self.codes[:, order] if len(self.codes) else self.codes),
             np.ascontiguousarray(self.valid[:, order]),
         )
 
@@ -41,35 +53,69 @@ def milliseconds(times: pa.ChunkedArray) -> Int64s:
 def event_columns(events: pa.Table, ts: Int64s, program: Program) -> EventColumns:
     """The program's columns of a table of events.
 
-    Raises `DataError` when a value has more digits than a 62-bit sum can hold at the column's precision.
+    A float that is no number counts as null. Raises `DataError` when a value has more digits than a 62-bit sum can hold at
+    the column's precision.
     """
-    shape = (max(len(program.columns), 1), len(events))
-    values, scaled, valid = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
-    for c, name in enumerate(program.columns):
-        column = events.column(name).combine_chunks()
-        kinds = set(program.tables.slot_kind[program.tables.slot_column == c].tolist())
-        valid[c] = column.is_valid().to_numpy(zero_copy_only=False)
+    shape, tables = (max(len(program.columns), 1), len(events)), program.tables
+    values, scaled = np.zeros(shape), np.zeros(shape, np.int64)
+    arrays = {name: events.column(name).combine_chunks() for name in program.columns}
+    narrow = tables.slot_kind <= SQUARE_LOW
+    for c, (name, column) in enumerate(arrays.items()):
+        kinds = set(tables.slot_kind[narrow & (tables.slot_column == c)].tolist())
         if kinds & {MIN, MAX}:
-            values[c] = _numbers(column, pa.float64()) + 0.0  # of the two zeros only one: equal values have equal bits
-        if SUM in kinds:
+            values[c] = numbers(column)  # of the two zeros only one: equal values have equal bits
+        if kinds & {SUM, SQUARE_LOW}:
             scaled[c] = _scaled(name, column, float(program.scales[c]))
-    return EventColumns(ts, values, scaled, valid)
+    codes = np.zeros((len(program.codes), len(events)), np.int64)
+    for k, code in enumerate(program.codes):
+        codes[k] = coded(arrays[code.column], code)
+    offset = events.column("_offset").to_numpy() if program.codes else np.zeros(len(events), np.int64)
+    return EventColumns(ts, offset, values, scaled, codes, _valid(events, arrays, program))
 
 
-def _numbers(column: pa.Array, wanted: pa.DataType) -> Any:
+def _valid(events: pa.Table, arrays: dict[str, pa.Array], program: Program) -> Bools:
+    """Which events each lane takes, shape [V, n]. A condition is evaluated once, whatever lanes have it."""
+    valid = np.ones((max(len(program.lanes), 1), len(events)), np.bool_)
+    true: dict[bytes, Bools] = {}
+    for v, lane in enumerate(program.lanes):
+        if lane.column is not None:
+            valid[v] = _is_there(arrays[lane.column])
+        if lane.where is not None:
+            condition = canonical_json(lane.where)
+            if condition not in true:
+                true[condition] = _is_true(events, lane.where)
+            valid[v] &= true[condition]
+    return valid
+
+
+def _is_there(column: pa.Array) -> Bools:
+    present = column.is_valid().to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(column.type):
+        return present & ~np.isnan(numbers(column))
+    return present
+
+
+def _is_true(events: pa.Table, where: Expression) -> Bools:
+    answer = evaluate_columns(where, events)
+    if isinstance(answer, pa.Scalar):
+        return np.full(len(events), answer.as_py() is True)
+    return answer.fill_null(False).to_numpy(zero_copy_only=False)
+
+
+def _filled(column: pa.Array, wanted: pa.DataType) -> Any:
     return column.cast(wanted, safe=False).fill_null(0).to_numpy(zero_copy_only=False)
 
 
 def _scaled(name: str, column: pa.Array, scale: float) -> Int64s:
     """Values times ``scale`` as integers, to nearest, ties to even; whole numbers without a way through floats."""
-    floats = _numbers(column, pa.float64())
+    floats = np.nan_to_num(_filled(column, pa.float64()), nan=0.0, posinf=np.inf, neginf=-np.inf)
     with np.errstate(over="ignore"):
         product = np.rint(floats * scale)
     if len(product) and np.abs(product).max() >= 2.0**61:
         raise _too_large(name, float(floats[np.abs(product).argmax()]), scale)
     if pa.types.is_floating(column.type):
         return product.astype(np.int64)
-    return _numbers(column, pa.int64()) * np.int64(scale)
+    return _filled(column, pa.int64()) * np.int64(scale)
 
 
 def _too_large(name: str, value: float, scale: float) -> DataError:

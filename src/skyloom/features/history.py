@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from skyloom.features.entities import NOBODY
 from skyloom.features.pit import Asked, Progress, by_event, by_offset, by_time, join
-from skyloom.features.program import Float64s, Int64s
+from skyloom.features.program import Float64s, Int64s, columns_read
 from skyloom.features.spaces import progress_space, unpack
 from skyloom.features.spill import Spill, blocks, part_of
 from skyloom.ingest.codec import EVENT_COLUMNS, event_schema
@@ -100,7 +100,7 @@ def _schema(source: SourceDef, wanted: Sequence[Wanted]) -> pa.Schema:
     """The columns of the source's events that the groups read."""
     needed = {source.schema.time, *(field.name for field in EVENT_COLUMNS)}
     for group, _ in wanted:
-        needed |= {*group.by, *(a.column for a in group.aggregates if a.column is not None)}
+        needed |= columns_read(group)
     return pa.schema([field for field in event_schema(source.schema) if field.name in needed])
 
 

@@ -4,66 +4,76 @@ Written in Python, compiled by Numba; the tests run the same functions uncompile
 
 A tile is a row of int64: its start (epoch milliseconds), then its slots. A slot of kind MIN or MAX holds the bits of a
 float64, seen through a float64 view of the same memory. Sums are scaled integers, so every order of adding gives the
-same bits.
+same bits. A slot from OLDEST on is the handle of a state of any size (`skyloom.features.wide`, `skyloom.features.sketches`).
 
-A blob is an entity's tiles packed (int64, little-endian): version, levels, slots, end offset, then per level the number
-of tiles and the floor, then the tiles of each level, sorted by start. The floor is the end of the newest tile that was
-let go: a window that reaches below it cannot be answered. Tiles and floor depend on which events were folded, not on
-their order or batches.
+A blob is an entity's tiles packed (int64, little-endian): version, levels, slots, end offset, then per level the number of
+tiles and the floor, then the tiles of each level, sorted by start, then the states of any size. In a packed tile the slot
+of such a state holds how many words it has, 0 for the empty one; the words themselves follow behind all tiles, in the order
+of levels, tiles and slots. `skyloom.features.layout` reads a blob in plain Python.
+
+The floor is the end of the newest tile that was let go: a window that reaches below it cannot be answered. Tiles and floor
+depend on which events were folded, not on their order or batches.
 """
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import config, njit
 
-from skyloom.features.program import FINISH_COUNT, FINISH_MEAN, FINISH_SUM, MAX, MIN, PRESENT, ROWS, SUM
-from skyloom.kernel.ids import digest
+from skyloom.features.compiled import jit
+from skyloom.features.exact import LIMIT, add_limbs, add_square, variance
+from skyloom.features.program import (
+    BUCKETS,
+    FINISH_COUNT,
+    FINISH_ENTRY,
+    FINISH_EXTREME,
+    FINISH_MEAN,
+    FINISH_SET,
+    FINISH_STDDEV,
+    FINISH_SUM,
+    GREATEST,
+    HASHES,
+    MAX,
+    MIN,
+    OLDEST,
+    PRESENT,
+    ROWS,
+    SQUARE_HIGH,
+    SQUARE_LOW,
+    SUM,
+)
+from skyloom.features.sketches import cardinality, merge_buckets, merge_sets, put_bucket, put_hash, value_at
+from skyloom.features.wide import EMPTY, ENTRY, HEAD, NO_ROOM, float_of, merge_entries, put_entry, room_for
 
-VERSION = 1
+VERSION = 2
 HEADER = 4
-OK, TOO_OLD, OVERFLOW, FULL = range(4)
+OK, TOO_OLD, OVERFLOW, FULL, UNREADABLE = range(5)
 NO_FLOOR = -(2**62)
-LIMIT = 2**62
+_ROOM = 64
+"""Words of the arena that a wide slot is given for each tile or event to begin with."""
 
 
 class Tiles(NamedTuple):
     """The tiles of one entity while they are worked on: ``bits`` [levels, capacity, 1 + slots] int64 and ``floats``, the
-    float64 view of the same memory; per level the number of tiles (``count``) and the ``floor``."""
+    float64 view of the same memory; per level the number of tiles (``count``) and the ``floor``; the arena of the states of
+    any size (``heap``, of which ``used[0]`` words are taken)."""
 
     bits: Any
     floats: Any
     count: Any
     floor: Any
+    heap: Any
+    used: Any
 
 
-def _cache_folder() -> str:
-    """Compiled code belongs to exactly these sources: Numba alone would also load what an older kernel left behind."""
-    here = Path(__file__).parent
-    sources = b"".join((here / name).read_bytes() for name in ("kernel.py", "program.py", "columns.py", "pit.py"))
-    return str(here / "__pycache__" / f"kernel-{digest(sources)[:12]}")
-
-
-def _jit(function: Any) -> Any:
-    before, config.CACHE_DIR = config.CACHE_DIR, _FOLDER  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        return njit(cache=True, nogil=True)(function)
-    finally:
-        config.CACHE_DIR = before  # pyright: ignore[reportAttributeAccessIssue]
-
-
-_FOLDER = _cache_folder()
-
-
-@_jit
-def empty_tiles(levels: int, capacity: int, slots: int) -> Any:
-    """Room for ``capacity`` tiles a level."""
+@jit
+def empty_tiles(levels: int, capacity: int, slots: int, room: int) -> Any:
+    """Room for ``capacity`` tiles a level, and for ``room`` words of wide states."""
     bits = np.empty((levels, capacity, 1 + slots), np.int64)
-    return Tiles(bits, bits.view(np.float64), np.zeros(levels, np.int64), np.full(levels, NO_FLOOR, np.int64))
+    count, floor = np.zeros(levels, np.int64), np.full(levels, NO_FLOOR, np.int64)
+    return Tiles(bits, bits.view(np.float64), count, floor, np.empty(room, np.int64), np.zeros(1, np.int64))
 
 
-@_jit
+@jit
 def _identity(bits: Any, floats: Any, slot_kind: Any) -> None:
     """Let slots be what merging leaves unchanged."""
     for s in range(len(slot_kind)):
@@ -71,11 +81,13 @@ def _identity(bits: Any, floats: Any, slot_kind: Any) -> None:
             floats[s] = np.inf
         elif slot_kind[s] == MAX:
             floats[s] = -np.inf
+        elif slot_kind[s] >= OLDEST:
+            bits[s] = EMPTY
         else:
             bits[s] = 0
 
 
-@_jit
+@jit
 def _place(tiles: Any, level: int, start: int, slot_kind: Any) -> int:
     """The index of the tile that starts at ``start``, made when it is missing; -1 when there is no room."""
     bits, count = tiles.bits[level], tiles.count
@@ -94,14 +106,14 @@ def _place(tiles: Any, level: int, start: int, slot_kind: Any) -> int:
     return at
 
 
-@_jit
-def _lift(bits: Any, floats: Any, program: Any, events: Any, i: int) -> int:
+@jit
+def _lift(tiles: Any, bits: Any, floats: Any, program: Any, events: Any, i: int) -> int:
     """Merge event ``i`` into the slots of a tile."""
     for s in range(len(program.slot_kind)):
         kind, c = program.slot_kind[s], program.slot_column[s]
         if kind == ROWS:
             bits[s] += 1
-        elif events.valid[c, i]:
+        elif events.valid[program.slot_lane[s], i]:
             if kind == PRESENT:
                 bits[s] += 1
             elif kind == SUM:
@@ -110,12 +122,45 @@ def _lift(bits: Any, floats: Any, program: Any, events: Any, i: int) -> int:
                     return OVERFLOW
             elif kind == MIN:
                 floats[s] = min(floats[s], events.values[c, i])
-            else:
+            elif kind == MAX:
                 floats[s] = max(floats[s], events.values[c, i])
+            elif kind == SQUARE_LOW:
+                add_square(bits, s, events.scaled[c, i])
+                if bits[s + 1] >= LIMIT:
+                    return OVERFLOW
+            elif kind >= OLDEST:
+                bits[s] = _put(tiles, program, bits[s], s, events, i)
+                if bits[s] == NO_ROOM:
+                    return FULL
     return OK
 
 
-@_jit
+@jit
+def _put(tiles: Any, program: Any, handle: int, s: int, events: Any, i: int) -> int:
+    """Merge event ``i`` into a wide state; its handle, or NO_ROOM."""
+    kind, size, code = program.slot_kind[s], program.slot_size[s], events.codes[program.slot_column[s], i]
+    if kind == HASHES:
+        return put_hash(tiles.heap, tiles.used, handle, size, code)
+    if kind == BUCKETS:
+        return put_bucket(tiles.heap, tiles.used, handle, code, 1)
+    ts, offset = events.ts[i], events.offset[i]
+    if kind == GREATEST:
+        return put_entry(tiles.heap, tiles.used, handle, size, True, code, ts, offset)
+    return put_entry(tiles.heap, tiles.used, handle, size, kind != OLDEST, ts, offset, code)
+
+
+@jit
+def _merge_wide(tiles: Any, program: Any, handle: int, s: int, other: int) -> int:
+    """Merge another wide state into one; its handle, or NO_ROOM."""
+    kind, size = program.slot_kind[s], program.slot_size[s]
+    if kind == HASHES:
+        return merge_sets(tiles.heap, tiles.used, handle, size, other)
+    if kind == BUCKETS:
+        return merge_buckets(tiles.heap, tiles.used, handle, other)
+    return merge_entries(tiles.heap, tiles.used, handle, size, kind != OLDEST, other)
+
+
+@jit
 def _fold(tiles: Any, program: Any, events: Any, i: int) -> int:
     """Fold event ``i`` into its tile of every level that has not let this tile go."""
     for level in range(len(program.level_hop)):
@@ -125,73 +170,122 @@ def _fold(tiles: Any, program: Any, events: Any, i: int) -> int:
         at = _place(tiles, level, start, program.slot_kind)
         if at < 0:
             return FULL
-        status = _lift(tiles.bits[level, at, 1:], tiles.floats[level, at, 1:], program, events, i)
+        status = _lift(tiles, tiles.bits[level, at, 1:], tiles.floats[level, at, 1:], program, events, i)
         if status != OK:
             return status
     return OK
 
 
-@_jit
-def _merge(total: Any, total_f: Any, bits: Any, floats: Any, slot_kind: Any) -> int:
+@jit
+def _merge(tiles: Any, total: Any, total_f: Any, bits: Any, floats: Any, program: Any) -> int:
     """Merge the slots of one tile into a total."""
-    for s in range(len(slot_kind)):
-        if slot_kind[s] == MIN:
+    for s in range(len(program.slot_kind)):
+        kind = program.slot_kind[s]
+        if kind == MIN:
             total_f[s] = min(total_f[s], floats[s])
-        elif slot_kind[s] == MAX:
+        elif kind == MAX:
             total_f[s] = max(total_f[s], floats[s])
-        else:
+        elif kind < SQUARE_LOW:
             total[s] += bits[s]
             if total[s] >= LIMIT or total[s] <= -LIMIT:
                 return OVERFLOW
+        elif kind == SQUARE_LOW:
+            add_limbs(total, s, bits[s], bits[s + 1])
+            if total[s + 1] >= LIMIT:
+                return OVERFLOW
+        elif kind != SQUARE_HIGH and bits[s] != EMPTY:
+            total[s] = _merge_wide(tiles, program, total[s], s, bits[s])
+            if total[s] == NO_ROOM:
+                return FULL
     return OK
 
 
-@_jit
-def _finish(total: Any, total_f: Any, program: Any, o: int) -> float:
+@jit
+def _finish(tiles: Any, total: Any, total_f: Any, program: Any, o: int) -> float:
     """Feature ``o`` from merged slots; NaN is null. With n values and p digits, the exact integer sum is made a float64 and
     divided by 10^p (a mean: by n 10^p): rounded once, and once more only where one of the two is beyond 2^53."""
     finish, value = program.output_finish[o], program.output_value[o]
-    present = total[program.output_present[o]]
     if finish == FINISH_COUNT:
         return float(total[value])
+    if finish >= FINISH_ENTRY:
+        return _finish_wide(tiles, total[value], program, o)
+    present = total[program.output_present[o]]
     if present == 0:
         return np.nan
     if finish == FINISH_SUM:
         return total[value] / program.output_scale[o]
     if finish == FINISH_MEAN:
         return total[value] / (present * program.output_scale[o])
-    return total_f[value]
+    if finish == FINISH_EXTREME:
+        return total_f[value]
+    if present < 2:
+        return np.nan
+    square = program.output_square[o]
+    spread = variance(present, total[value], total[square], total[square + 1], program.output_digits[o])
+    return np.sqrt(spread) if finish == FINISH_STDDEV else spread
 
 
-@_jit
+@jit
+def _finish_wide(tiles: Any, handle: int, program: Any, o: int) -> float:
+    """Feature ``o`` from a wide state."""
+    finish, heap = program.output_finish[o], tiles.heap
+    if finish == FINISH_SET:
+        return cardinality(heap, handle)
+    if handle == EMPTY:
+        return np.nan
+    slot, entry = program.output_value[o], program.output_entry[o]
+    if finish == FINISH_ENTRY:
+        if ENTRY * entry >= heap[handle + 1]:
+            return np.nan
+        value = 0 if program.slot_kind[slot] == GREATEST else ENTRY - 1
+        return float_of(heap[handle + HEAD + ENTRY * entry + value])
+    return value_at(heap, handle, program.output_q[o], program.slot_size[slot])
+
+
+@jit
 def _read(tiles: Any, program: Any, t: int, out: Any) -> int:
-    """All features at ``t``: the windows of a level are one walk from the newest tile back, the shortest window first."""
+    """All features at ``t``: the windows of a level with one offset are one walk from the newest tile back, the shortest
+    window first. Without an offset, what is visible decides where they end; with one, the last multiple of the hop that is
+    not after ``t - offset``."""
     slots = len(program.slot_kind)
     total = np.zeros(slots, np.int64)
     total_f = total.view(np.float64)
-    level, at = -1, 0
+    level, offset, at, used = -1, 0, 0, tiles.used[0]
     for w in range(len(program.window_level)):
-        if program.window_level[w] != level:
-            level = program.window_level[w]
-            at = tiles.count[level]
+        if program.window_level[w] != level or program.window_offset[w] != offset:
+            level, offset = program.window_level[w], program.window_offset[w]
+            at = _end_of(tiles, program, level, offset, t)
             _identity(total, total_f, program.slot_kind)
-        low = t - program.window_length[w]
+        low = t - offset - program.window_length[w]
         low -= low % program.level_hop[level]
         if low < tiles.floor[level]:
             return TOO_OLD
         while at > 0 and tiles.bits[level, at - 1, 0] >= low:
             at -= 1
             bits, floats = tiles.bits[level, at, 1:], tiles.floats[level, at, 1:]
-            status = _merge(total, total_f, bits, floats, program.slot_kind)
+            status = _merge(tiles, total, total_f, bits, floats, program)
             if status != OK:
                 return status
         for o in range(len(program.output_window)):
             if program.output_window[o] == w:
-                out[o] = _finish(total, total_f, program, o)
+                out[o] = _finish(tiles, total, total_f, program, o)
+    tiles.used[0] = used
     return OK
 
 
-@_jit
+@jit
+def _end_of(tiles: Any, program: Any, level: int, offset: int, t: int) -> int:
+    """The number of tiles of a level that begin before the end of the windows of that offset."""
+    at = tiles.count[level]
+    if offset > 0:
+        high = t - offset
+        high -= high % program.level_hop[level]
+        while at > 0 and tiles.bits[level, at - 1, 0] >= high:
+            at -= 1
+    return at
+
+
+@jit
 def sweep(program: Any, events: Any, entity: Any, order: Any, asked: Any, out: Any, capacity: int) -> int:
     """The point-in-time join of one group.
 
@@ -199,12 +293,14 @@ def sweep(program: Any, events: Any, entity: Any, order: Any, asked: Any, out: A
     entity, then by order. Request ``j`` sees the events of its entity whose order is below ``asked.order[j]``.
     ``out`` [m, outputs] is filled. FULL: ``capacity`` tiles are too few, call again with more.
     """
-    tiles = empty_tiles(len(program.level_hop), capacity, len(program.slot_kind))
+    room = _ROOM * (1 + capacity) * len(program.wide_slot)
+    tiles = empty_tiles(len(program.level_hop), capacity, len(program.slot_kind), room)
     i, n = 0, len(entity)
     for j in range(len(asked.entity)):
         mine = asked.entity[j]
         if j == 0 or asked.entity[j - 1] != mine:
             tiles.count[:] = 0
+            tiles.used[0] = 0
             while i < n and entity[i] < mine:
                 i += 1
         while i < n and entity[i] == mine and order[i] < asked.order[j]:
@@ -218,8 +314,9 @@ def sweep(program: Any, events: Any, entity: Any, order: Any, asked: Any, out: A
     return OK
 
 
-@_jit
-def _unpack(blob: Any, tiles: Any) -> None:
+@jit
+def _unpack(blob: Any, tiles: Any, program: Any) -> int:
+    """Take a blob apart; FULL when the arena is too small for its wide states."""
     levels, width = tiles.bits.shape[0], tiles.bits.shape[2]
     at = HEADER + 2 * levels
     for level in range(levels):
@@ -228,9 +325,30 @@ def _unpack(blob: Any, tiles: Any) -> None:
         tiles.floor[level] = blob[HEADER + 2 * level + 1]
         tiles.bits[level, :count] = blob[at : at + count * width].reshape(count, width)
         at += count * width
+    for level in range(levels if len(program.wide_slot) > 0 else 0):
+        for i in range(tiles.count[level]):
+            for s in program.wide_slot:
+                words = tiles.bits[level, i, 1 + s]
+                handle = room_for(tiles.heap, tiles.used, EMPTY, words) if words > 0 else EMPTY
+                tiles.bits[level, i, 1 + s] = handle
+                if handle == NO_ROOM:
+                    return FULL
+                if words > 0:
+                    tiles.heap[handle + 1] = words
+                    tiles.heap[handle + HEAD : handle + HEAD + words] = blob[at : at + words]
+                    at += words
+    return OK
 
 
-@_jit
+@jit
+def is_readable(program: Any, blob: Any) -> bool:
+    """Whether a blob is empty, or has the layout that this kernel writes for the program."""
+    if len(blob) == 0:
+        return True
+    return blob[0] == VERSION and blob[1] == len(program.level_hop) and blob[2] == len(program.slot_kind)
+
+
+@jit
 def _longest(blob: Any, levels: int) -> int:
     most = 0
     if len(blob) > 0:
@@ -239,36 +357,53 @@ def _longest(blob: Any, levels: int) -> int:
     return most
 
 
-@_jit
+@jit
 def read_blob(program: Any, blob: Any, t: int, out: Any) -> int:
-    """All features of one entity at ``t`` from its packed tiles; an empty blob is an entity without events."""
+    """All features of one entity at ``t`` from its packed tiles; an empty blob is an entity without events. UNREADABLE: it
+    has another layout."""
+    if not is_readable(program, blob):
+        return UNREADABLE
     levels = len(program.level_hop)
-    tiles = empty_tiles(levels, max(1, _longest(blob, levels)), len(program.slot_kind))
-    if len(blob) > 0:
-        _unpack(blob, tiles)
-    return _read(tiles, program, t, out)
+    capacity, room = max(1, _longest(blob, levels)), (_ROOM + 2 * len(blob)) * len(program.wide_slot)
+    while True:
+        tiles = empty_tiles(levels, capacity, len(program.slot_kind), room)
+        status = _unpack(blob, tiles, program) if len(blob) > 0 else OK
+        if status == OK:
+            status = _read(tiles, program, t, out)
+        if status != FULL:
+            return status
+        room *= 4
 
 
-@_jit
+@jit
 def fold_blob(program: Any, blob: Any, events: Any, begin: int, stop: int, end: int, late: Any) -> Any:
     """The packed tiles of one entity after folding its events ``begin .. stop - 1``.
 
-    ``blob`` is empty for a new entity; ``end`` is the offset after the last of them; ``late[0]`` counts events older than
-    everything kept. An overflow gives an empty array. Tiles older than the newest by more than the level keeps are let
-    go, and the floor remembers it.
+    ``blob`` is empty for a new entity, and else `is_readable`; ``end`` is the offset after the last of them; ``late[0]``
+    counts events older than everything kept. An overflow gives an empty array. Tiles older than the newest by more than the
+    level keeps are let go, and the floor remembers it.
     """
     levels, slots = len(program.level_hop), len(program.slot_kind)
-    tiles = empty_tiles(levels, _longest(blob, levels) + stop - begin, slots)
-    if len(blob) > 0:
-        _unpack(blob, tiles)
-    for i in range(begin, stop):
-        late[0] += _is_late(tiles, program, events.ts[i])
-        if _fold(tiles, program, events, i) != OK:
+    capacity = _longest(blob, levels) + stop - begin
+    room = (_ROOM * (stop - begin) + 2 * len(blob)) * len(program.wide_slot)
+    before = late[0]
+    while True:
+        late[0] = before
+        tiles = empty_tiles(levels, capacity, slots, room)
+        status = _unpack(blob, tiles, program) if len(blob) > 0 else OK
+        i = begin
+        while status == OK and i < stop:
+            late[0] += _is_late(tiles, program, events.ts[i])
+            status = _fold(tiles, program, events, i)
+            i += 1
+        if status == OK:
+            return _pack(tiles, program, end)
+        if status != FULL:
             return np.empty(0, np.int64)
-    return _pack(tiles, program, end)
+        room *= 4
 
 
-@_jit
+@jit
 def _pack(tiles: Any, program: Any, end: int) -> Any:
     levels, width = tiles.bits.shape[0], tiles.bits.shape[2]
     first = np.zeros(levels, np.int64)
@@ -276,19 +411,50 @@ def _pack(tiles: Any, program: Any, end: int) -> Any:
     for level in range(levels):
         first[level] = _let_go(tiles, program, level)
         size += (tiles.count[level] - first[level]) * width
-    blob = np.empty(size, np.int64)
+    blob = np.empty(size + _wide_words(tiles, program, first), np.int64)
     blob[0], blob[1], blob[2], blob[3] = VERSION, levels, width - 1, end
-    at = HEADER + 2 * levels
+    at, behind = HEADER + 2 * levels, size
     for level in range(levels):
         count = tiles.count[level] - first[level]
         blob[HEADER + 2 * level] = count
         blob[HEADER + 2 * level + 1] = tiles.floor[level]
         blob[at : at + count * width] = tiles.bits[level, first[level] : tiles.count[level]].copy().reshape(count * width)
+        if len(program.wide_slot) > 0:
+            behind = _pack_wide(tiles, program, blob, at, count, behind)
         at += count * width
     return blob
 
 
-@_jit
+@jit
+def _wide_words(tiles: Any, program: Any, first: Any) -> int:
+    """The words of all wide states of the tiles that are kept."""
+    words = 0
+    for level in range(len(first) if len(program.wide_slot) > 0 else 0):
+        for i in range(first[level], tiles.count[level]):
+            for s in program.wide_slot:
+                handle = tiles.bits[level, i, 1 + s]
+                words += tiles.heap[handle + 1] if handle != EMPTY else 0
+    return words
+
+
+@jit
+def _pack_wide(tiles: Any, program: Any, blob: Any, at: int, count: int, behind: int) -> int:
+    """Write the wide states of ``count`` tiles, packed from ``at`` on, to ``behind``, and their lengths in place of their
+    handles; where the next ones belong."""
+    width = tiles.bits.shape[2]
+    for i in range(count):
+        for s in program.wide_slot:
+            slot = at + i * width + 1 + s
+            handle = blob[slot]
+            words = tiles.heap[handle + 1] if handle != EMPTY else 0
+            blob[slot] = words
+            if words > 0:
+                blob[behind : behind + words] = tiles.heap[handle + HEAD : handle + HEAD + words]
+                behind += words
+    return behind
+
+
+@jit
 def _kept_from(tiles: Any, program: Any, level: int) -> int:
     """The start of the oldest tile that a level keeps beside its newest one."""
     count, hop = tiles.count[level], program.level_hop[level]
@@ -298,7 +464,7 @@ def _kept_from(tiles: Any, program: Any, level: int) -> int:
     return low - low % hop
 
 
-@_jit
+@jit
 def _is_late(tiles: Any, program: Any, ts: int) -> bool:
     """Whether an event is older than all that every level keeps."""
     kept = 0
@@ -307,7 +473,7 @@ def _is_late(tiles: Any, program: Any, ts: int) -> bool:
     return kept == 0
 
 
-@_jit
+@jit
 def _let_go(tiles: Any, program: Any, level: int) -> int:
     """How many of the oldest tiles of a level need not be kept; raises the floor by them."""
     low, first = _kept_from(tiles, program, level), 0

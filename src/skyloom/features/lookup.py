@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skyloom.features.batch import other_layout
 from skyloom.features.finished import Finished, Values
-from skyloom.features.kernel import OK, TOO_OLD, read_blob
+from skyloom.features.kernel import OK, TOO_OLD, UNREADABLE, read_blob
 from skyloom.features.program import Int64s, Program, compile_group
 from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
 from skyloom.kernel.errors import DataError, Transient
@@ -109,4 +110,6 @@ def _unreadable(group: FeatureGroupDef, status: int) -> DataError:
             f"the request's time is older than what {group.name} still keeps online",
             fix="score old requests with skyloom score, which joins the features as of each row",
         )
+    if status == UNREADABLE:
+        return other_layout()
     return DataError(f"{group.name}: a sum grew beyond 62 bits", fix="declare a smaller precision")

@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
+from skyloom.kernel.records.definitions import LIFETIME, AggregateDef, FeatureGroupDef
 
 _TIMES = [name for name in AggregateDef.__struct_fields__ if name.endswith("_ms")]
 
@@ -20,7 +20,7 @@ def step_ms(group: FeatureGroupDef) -> int:
 
 def keep_ms(group: FeatureGroupDef) -> int | None:
     """For how long after an event, in ms, something of it can be asked for; ``None`` when there is no end to it."""
-    if not all(aggregate.window_ms for aggregate in group.aggregates):
+    if any(aggregate.window_ms == LIFETIME for aggregate in group.aggregates):
         return None
     return max(sum(_times(aggregate)) for aggregate in group.aggregates) + group.lateness_ms
 

@@ -16,7 +16,8 @@ def warm() -> None:
     aggregates = (AggregateDef("a", "max", "x", HOUR, HOUR), AggregateDef("b", "mean", "x", HOUR, HOUR))
     program = compile_group(FeatureGroupDef("g", "s", ("k",), aggregates, {"x": 0}, 0))
     one = np.ones(1, np.int64)
-    events = EventColumns(one, np.ones((1, 1)), np.ones((1, 1), np.int64), np.ones((1, 1), np.bool_))
+    numbers = np.ones((1, 1), np.int64)
+    events = EventColumns(one, one, np.ones((1, 1)), numbers, numbers[:0], np.ones((1, 1), np.bool_))
     nothing = np.frombuffer(b"", np.int64)  # not to be written to, as all that comes from a store
     fold_blob(program.tables, nothing, events, 0, 1, 1, np.zeros(1, np.int64))
     read_blob(program.tables, nothing, 1, np.empty(2))

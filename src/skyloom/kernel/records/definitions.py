@@ -28,14 +28,29 @@ class SourceDef(msgspec.Struct, frozen=True):
     """The greatest magnitude that sums over a column can take; a row beyond it breaks the contract."""
 
 
+LIFETIME = 2**52
+"""The length and the hop (ms) of a window over all there ever was: one tile holds what is after 1970, one what is before."""
+
+
 class AggregateDef(msgspec.Struct, frozen=True):
-    """One windowed feature: ``kind`` of ``column`` over ``[floor(t - window, hop), as-of)``."""
+    """One windowed feature: ``kind`` of ``column`` over ``[floor(t - window, hop), as-of)``, of the events for which ``where``
+    is true.
+
+    With ``offset_ms`` it is the window of an earlier moment: ``[floor(t - offset - window, hop), floor(t - offset, hop))``, of
+    what is visible now. A list gives its ``entry``, counted from 1, a quantile the one of ``q``.
+    """
 
     name: str
     kind: str
     column: str | None
     window_ms: int
     hop_ms: int
+    where: Expression | None = None
+    offset_ms: int = 0
+    size: int = 0
+    """Entries that a list keeps; values that are told apart exactly; buckets into which a power of two is cut."""
+    entry: int = 0
+    q: float = 0.0
 
 
 class FeatureGroupDef(msgspec.Struct, frozen=True):
