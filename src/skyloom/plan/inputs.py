@@ -27,7 +27,7 @@ def name_of(expression: Expression) -> str | None:
     if expression.op == "feature":
         return str(expression.value).replace(".", "_", 1)
     if expression.op in PARTS and expression.args[0].op == "col":
-        return f"{expression.args[0].value}_{expression.op}"
+        return f"{name_of(expression.args[0])}_{expression.op}"
     return None
 
 
