@@ -73,13 +73,21 @@ class RowType:
         ]
         self._struct = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, kw_only=True)
         self._decoder = msgspec.json.Decoder(self._struct)
+        self._wider = msgspec.json.Decoder(msgspec.defstruct("Row", fields, kw_only=True))
         self._names = schema.names
         self._finish = tuple((index, _FINISH[field.type], field) for index, field in enumerate(schema.fields))
 
     def from_json(self, body: bytes | msgspec.Raw) -> tuple[Value, ...]:
         """The values of a JSON object, in the schema's order; times as integer milliseconds. Raises `DataError`."""
+        return self._from_json(self._decoder, body)
+
+    def from_wider_json(self, body: bytes) -> tuple[Value, ...]:
+        """`from_json` of an object made for others too: what is not declared is left behind."""
+        return self._from_json(self._wider, body)
+
+    def _from_json(self, decoder: msgspec.json.Decoder[Any], body: bytes | msgspec.Raw) -> tuple[Value, ...]:
         try:
-            return self._values(self._decoder.decode(body))
+            return self._values(decoder.decode(body))
         except msgspec.ValidationError as error:
             raise DataError(self._explain(str(error))) from error
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import pyarrow as pa
 
 from skyloom.ingest.contract import conform, require_columns, row_text
@@ -101,7 +100,7 @@ def _csv(path: Path, source: SourceDef, most: int) -> Iterator[Piece]:
 
 def _lines(path: Path, source: SourceDef, most: int) -> Iterator[Piece]:
     """A line is one object; columns that are not declared are left behind, as those of every file are."""
-    read, names = row_type(source.schema).from_object, source.schema.names
+    read = row_type(source.schema).from_wider_json
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         good: list[tuple[Value, ...]] = []
         numbers: list[int] = []
@@ -111,13 +110,10 @@ def _lines(path: Path, source: SourceDef, most: int) -> Iterator[Piece]:
                 continue
             at = len(good) + len(unread)
             try:
-                row = msgspec.json.decode(line)
-                good.append(read({name: row[name] for name in names if name in row} if isinstance(row, dict) else row))
+                good.append(read(line))
                 numbers.append(at)
             except DataError as error:
                 unread.append((at, error.what, as_json(line.strip())))
-            except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-                unread.append((at, f"not valid JSON: {error}", as_json(line.strip())))
             if at + 1 == most:
                 yield Piece(_table(good, source), numbers, unread)
                 good, numbers, unread = [], [], []
