@@ -1,5 +1,7 @@
 """Amounts of money: whole micro-units of a currency, so that adding is exact."""
 
+from decimal import Decimal
+
 import msgspec
 
 
@@ -15,8 +17,8 @@ class Money(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, amount: float, currency: str = "USD") -> "Money":
-        """``amount`` units, rounded to the nearest millionth."""
-        return cls(round(amount * 1_000_000), currency)
+        """``amount`` units as they are written in decimals, rounded to the nearest millionth."""
+        return cls(round(Decimal(repr(amount)) * 1_000_000), currency)
 
     def __add__(self, other: "Money") -> "Money":
         if other.currency != self.currency:
