@@ -3,11 +3,14 @@
 import logging
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from skyloom.engines.local import notify_ready, tie_to_parent
 from skyloom.kernel.errors import Conflict, Transient
+from skyloom.kernel.records.definitions import ProjectDef
 from skyloom.platform import Platform, open_platform
+from skyloom.runtime.bridges import Bridges
 from skyloom.runtime.ownership import answer, owning
 from skyloom.runtime.served import worker_project
 from skyloom.runtime.signals import Ending
@@ -36,12 +39,17 @@ def work(platform: Platform) -> None:
 
 def _own(platform: Platform, ending: Ending) -> None:
     project = worker_project(platform)
+    with closing(Bridges(platform, project)) as bridges:
+        _work(platform, ending, project, bridges)
+
+
+def _work(platform: Platform, ending: Ending, project: ProjectDef, bridges: Bridges) -> None:
     worker, asked = Worker(platform, project), None
     notify_ready()
     pause, looked = SHORTEST_PAUSE_S, time.monotonic()
     while not ending.asked:
         try:
-            busy = worker.step()
+            busy = bridges.step() + worker.step()
             asked = answer(platform, worker, asked)
         except Conflict as error:
             _log.warning("%s", error)
