@@ -37,7 +37,6 @@ from skyloom.features.program import (
     OLDEST,
     PRESENT,
     ROWS,
-    SQUARE_HIGH,
     SQUARE_LOW,
     SUM,
 )
@@ -177,10 +176,10 @@ def _fold(tiles: Any, program: Any, events: Any, i: int) -> int:
 
 
 @jit
-def _merge(tiles: Any, total: Any, total_f: Any, bits: Any, floats: Any, program: Any) -> int:
-    """Merge the slots of one tile into a total."""
-    for s in range(len(program.slot_kind)):
-        kind = program.slot_kind[s]
+def _merge(total: Any, total_f: Any, bits: Any, floats: Any, slot_kind: Any) -> int:
+    """Merge the slots of one tile into a total, but for the wide ones. It is given few arrays: it runs for each tile."""
+    for s in range(len(slot_kind)):
+        kind = slot_kind[s]
         if kind == MIN:
             total_f[s] = min(total_f[s], floats[s])
         elif kind == MAX:
@@ -193,7 +192,14 @@ def _merge(tiles: Any, total: Any, total_f: Any, bits: Any, floats: Any, program
             add_limbs(total, s, bits[s], bits[s + 1])
             if total[s + 1] >= LIMIT:
                 return OVERFLOW
-        elif kind != SQUARE_HIGH and bits[s] != EMPTY:
+    return OK
+
+
+@jit
+def _merge_all_wide(tiles: Any, program: Any, total: Any, bits: Any) -> int:
+    """Merge the wide slots of one tile into a total."""
+    for s in program.wide_slot:
+        if bits[s] != EMPTY:
             total[s] = _merge_wide(tiles, program, total[s], s, bits[s])
             if total[s] == NO_ROOM:
                 return FULL
@@ -263,7 +269,9 @@ def _read(tiles: Any, program: Any, t: int, out: Any) -> int:
         while at > 0 and tiles.bits[level, at - 1, 0] >= low:
             at -= 1
             bits, floats = tiles.bits[level, at, 1:], tiles.floats[level, at, 1:]
-            status = _merge(tiles, total, total_f, bits, floats, program)
+            status = _merge(total, total_f, bits, floats, program.slot_kind)
+            if status == OK and len(program.wide_slot) > 0:
+                status = _merge_all_wide(tiles, program, total, bits)
             if status != OK:
                 return status
         for o in range(len(program.output_window)):
