@@ -173,11 +173,11 @@ def test_a_real_topic_is_read_to_its_end_and_on_from_there(kafka: Any, stores: A
 
     monkeypatch.setenv("CLIENT", "skyloom-test")
     name = f"theirs-{uuid.uuid4().hex[:8]}"
-    producer = Producer({"bootstrap.servers": kafka.servers, "allow.auto.create.topics": True})
+    producer = Producer({"bootstrap.servers": kafka.servers, "log_level": 0})
     if kafka.real:
         from confluent_kafka.admin import AdminClient, NewTopic
 
-        admin = AdminClient({"bootstrap.servers": kafka.servers})
+        admin = AdminClient({"bootstrap.servers": kafka.servers, "log_level": 0})
         admin.create_topics([NewTopic(name, 3)])[name].result(10)
     else:
         kafka.make(name)
@@ -189,7 +189,7 @@ def test_a_real_topic_is_read_to_its_end_and_on_from_there(kafka: Any, stores: A
         producer.flush(10)
 
     def taken(count: int) -> Callable[[], int]:
-        place = kafka_topic(f"kafka://{kafka.servers}/{name}?client.id=${{CLIENT}}")
+        place = kafka_topic(f"kafka://{kafka.servers}/{name}?client.id=${{CLIENT}}&log_level=0")
         assert place is not None
         there = Bridge(SOURCE, "theirs", KafkaMessages(place, "payments"), stores.log, lambda: NOW)
         found = 0
