@@ -11,7 +11,22 @@
 from skyloom import testing
 from skyloom.kernel.expr import coalesce, col, greatest, least, where
 from skyloom.notebook import dataset, predict, train
-from skyloom.spec.aggregate import count, max, mean, min, sum
+from skyloom.spec.aggregate import (
+    count,
+    distinct,
+    first,
+    first_k,
+    last,
+    last_k,
+    max,
+    mean,
+    min,
+    quantile,
+    stddev,
+    sum,
+    top_k,
+    var,
+)
 from skyloom.spec.event import Event, Timestamp, field, key, time
 from skyloom.spec.features import Features
 from skyloom.spec.label import Label
@@ -53,12 +68,17 @@ __all__ = [
     "count",
     "dataset",
     "day",
+    "distinct",
     "every",
     "field",
+    "first",
+    "first_k",
     "full",
     "greatest",
     "hour",
     "key",
+    "last",
+    "last_k",
     "latency_p99",
     "least",
     "max",
@@ -70,14 +90,18 @@ __all__ = [
     "no_slice_worse",
     "not_worse_than_champion",
     "predict",
+    "quantile",
     "second",
     "shadow",
     "sql",
+    "stddev",
     "sum",
     "testing",
     "time",
+    "top_k",
     "train",
     "usd",
+    "var",
     "weekday",
     "when_drift",
     "when_performance_drops",

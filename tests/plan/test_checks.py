@@ -105,6 +105,22 @@ CASES = {
         [('sky.max("arr_delay_min"', 'sky.max("carrier"')],
         "max needs numbers, and 'carrier' is a string",
     ),
+    "aggregates_of_numbers: in order": (
+        [('sky.max("arr_delay_min"', 'sky.last("dest"')],
+        "dest_recent.worst: last needs numbers or times, and 'dest' is a string",
+    ),
+    "conditions_hold_or_not": (
+        [('over=["3h"]', 'over=["3h"], where=sky.col("arr_delay_min") + 1')],
+        "dest_recent.worst: where is a float, and not true or false",
+    ),
+    "conditions_hold_or_not: column": (
+        [('over=["3h"]', 'over=["3h"], where=sky.col("arr_delay") > 1')],
+        "dest_recent.worst: there is no column 'arr_delay'; did you mean arr_delay_min",
+    ),
+    "conditions_hold_or_not: types": (
+        [('over=["3h"]', 'over=["3h"], where=sky.col("dest") > 1')],
+        "dest_recent.worst: where: a string cannot be compared with a int",
+    ),
     "windows_of_whole_hops": ([('over=["3h"]', 'over=["3h7m"]')], '3h7m is no multiple of its hop 5m; say over=["3h10m"]'),
     "windows_of_whole_hops: hop": ([('over=["3h"]', 'over=["3h"], hop="50m"')], "3h is no multiple of its hop 50m"),
     "windows_of_whole_hops: short": ([('over=["3h"]', 'over=["500ms"]')], "500ms is no multiple of its hop 1s"),

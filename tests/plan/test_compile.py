@@ -12,7 +12,17 @@ import pytest
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.expr import Expression, coalesce, col, looked_up, part
 from skyloom.kernel.ids import content_id
-from skyloom.kernel.records.definitions import FeatureRef, GateDef, InputDef, ProjectDef, SearchDef, StageDef, TriggerDef
+from skyloom.kernel.records.definitions import (
+    LIFETIME,
+    AggregateDef,
+    FeatureRef,
+    GateDef,
+    InputDef,
+    ProjectDef,
+    SearchDef,
+    StageDef,
+    TriggerDef,
+)
 from skyloom.kernel.schema import Field, Type
 from skyloom.plan import compile_project
 from skyloom.plan.windows import hop_of
@@ -139,8 +149,42 @@ def test_scales_and_limits_follow_the_declared_precision(flights):
             ("worst=", 'n=sky.sum("bags", over=["1h"]), worst='),
         )
     )
-    assert definition.groups["dest_recent"].scales == {"bags": 0, "arr_delay_min": 1}
+    assert definition.groups["dest_recent"].scales == {"bags": 0}  # an extreme has no digits to lose
+    assert definition.groups["carrier_recent"].scales == {"arr_delay_min": 1}
     assert definition.sources["arrivals"].limits == {"arr_delay_min": 2**53 / 10, "bags": 2.0**53}
+
+
+@pytest.mark.parametrize("kind", ["min", "max", "first", "last", "distinct"])
+def test_only_what_is_summed_bounds_its_values(flights, kind):
+    definition = compile_project(
+        flights(
+            ("arr_delay_min: float", "arr_delay_min: float\n    bags: int"),
+            ("worst=", f'n=sky.{kind}("bags", over=["1h"]), worst='),
+        )
+    )
+    assert definition.sources["arrivals"].limits == {"arr_delay_min": 2**53 / 10**6}
+
+
+def test_every_kind_of_aggregate_with_its_condition_offset_and_lifetime(flights):
+    wanted = (
+        'spread=sky.stddev("arr_delay_min", over=["1h", "lifetime"], offset=None, where=sky.col("arr_delay_min") > 0), '
+        'newest=sky.last_k("arr_delay_min", 2, over=["1h"], offset="1d", hop="10m"), '
+        'share=sky.quantile("arr_delay_min", [0.5, 0.999], over=["1h"]), '
+        'kinds=sky.distinct("carrier", over=["lifetime"], exact=100), worst='
+    )
+    project = compile_project(flights(("worst=", wanted)))
+    above = (col("arr_delay_min") > 0).expression
+    assert project.groups["dest_recent"].aggregates[:7] == (
+        AggregateDef("spread_1h", "stddev", "arr_delay_min", HOUR, 5 * MINUTE, above),
+        AggregateDef("spread_lifetime", "stddev", "arr_delay_min", LIFETIME, LIFETIME, above),
+        AggregateDef("newest_1_1h", "last_k", "arr_delay_min", HOUR, 10 * MINUTE, None, DAY, 2, 1),
+        AggregateDef("newest_2_1h", "last_k", "arr_delay_min", HOUR, 10 * MINUTE, None, DAY, 2, 2),
+        AggregateDef("share_p50_1h", "quantile", "arr_delay_min", HOUR, 5 * MINUTE, size=50, q=0.5),
+        AggregateDef("share_p99_9_1h", "quantile", "arr_delay_min", HOUR, 5 * MINUTE, size=50, q=0.999),
+        AggregateDef("kinds_lifetime", "distinct", "carrier", LIFETIME, LIFETIME, size=100),
+    )
+    inputs = [column.name for column in project.models["late_arrival"].inputs if column.group == "dest_recent"]
+    assert inputs[:3] == ["dest_recent_spread_1h", "dest_recent_spread_lifetime", "dest_recent_newest_1_1h"]
 
 
 def test_the_digest_is_of_the_function_alone(flights):

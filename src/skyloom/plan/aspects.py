@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from skyloom.kernel.ids import canonical_json
 from skyloom.kernel.money import Money
 from skyloom.kernel.records.definitions import (
+    LIFETIME,
     AggregateDef,
     FeatureGroupDef,
     GateDef,
@@ -70,7 +72,7 @@ def size_of(aggregates: Sequence[AggregateDef]) -> str:
     >>> size_of([AggregateDef("n_1h", "count", None, 3_600_000, 300_000)])
     '1 window of 1 feature'
     """
-    kinds = {(aggregate.kind, aggregate.column) for aggregate in aggregates}
+    kinds = {(each.kind, each.column, canonical_json(each.where), each.offset_ms, each.size) for each in aggregates}
     return f"{plural(len(aggregates), 'window')} of {plural(len(kinds), 'feature')}"
 
 
@@ -86,7 +88,16 @@ def _field(field: Field) -> str:
 def _aggregate(aggregate: AggregateDef) -> str:
     of = "events" if aggregate.column is None else aggregate.column
     window, hop = format_duration(aggregate.window_ms), format_duration(aggregate.hop_ms)
-    return f"{aggregate.kind} of {of} over {window} by {hop}"
+    parts = [
+        f"{aggregate.kind} of {of}",
+        *([] if aggregate.where is None else [f"where {expression_text(aggregate.where)}"]),
+        "over a lifetime" if aggregate.window_ms == LIFETIME else f"over {window} by {hop}",
+        *([f"until {format_duration(aggregate.offset_ms)} ago"] if aggregate.offset_ms else []),
+        *([f"of size {aggregate.size}"] if aggregate.size else []),
+        *([f"entry {aggregate.entry}"] if aggregate.entry else []),
+        *([f"at {aggregate.q:g}"] if aggregate.kind == "quantile" else []),
+    ]
+    return " ".join(parts)
 
 
 def _input(column: InputDef) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.expr import typed
 from skyloom.kernel.records.definitions import (
-    AggregateDef,
     FeatureGroupDef,
     LabelDef,
     ModelDef,
@@ -19,7 +18,7 @@ from skyloom.plan.graph import graph_of, order
 from skyloom.plan.inputs import inputs_of
 from skyloom.plan.lookups import compile_table, lookups_of, request_schema
 from skyloom.plan.loops import compile_loop
-from skyloom.plan.windows import EXACT, scales_of, windows_of
+from skyloom.plan.windows import EXACT, features_of, scales_of
 from skyloom.plan.wording import plural
 from skyloom.spec.event import schema_of
 from skyloom.spec.features import Features
@@ -72,10 +71,9 @@ def _source(name: str, source: Source, project: Project) -> SourceDef:
 
 
 def _group(name: str, group: Features, project: Project) -> FeatureGroupDef:
+    schema = schema_of(group.source.event)
     aggregates = tuple(
-        AggregateDef(f"{label}_{text}", aggregate.kind, aggregate.column, window, hop)
-        for label, aggregate in group.aggregates.items()
-        for text, window, hop in windows_of(aggregate)
+        feature for label, aggregate in group.aggregates.items() for feature in features_of(label, aggregate, schema)
     )
     scales, lateness = scales_of(group), parse_duration(group.lateness)
     return FeatureGroupDef(name, _name_of(group.source, project), group.by, aggregates, scales, lateness)

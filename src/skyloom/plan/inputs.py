@@ -8,7 +8,6 @@ from skyloom.kernel.expr import PARTS, Expression, Term, col, columns_of, typed
 from skyloom.kernel.records.definitions import FeatureRef, InputDef
 from skyloom.kernel.schema import Schema, Type
 from skyloom.plan.lookups import column_name, named
-from skyloom.plan.windows import windows_of
 from skyloom.spec.features import Feature, Features, Reached
 from skyloom.spec.project import Project
 from skyloom.spec.source import Columns
@@ -44,10 +43,15 @@ def names_of(feature: Feature, project: Project) -> list[str]:
         return names_of(feature.features, project)
     if isinstance(feature, Features):
         group = group_name(feature, project)
-        return [f"{group}_{name}_{text}" for name, agg in feature.aggregates.items() for text in agg.over]
+        return [f"{group}_{name}" for name in windowed_names(feature)]
     if isinstance(feature, Term) and feature.name is not None:
         return [feature.name]
     return [name for name in map(name_of, expressions_of(feature, project)) if name is not None]
+
+
+def windowed_names(features: Features) -> list[str]:
+    """The names of a group's windowed features, in order, without the group's."""
+    return [name for label, aggregate in features.aggregates.items() for name in aggregate.names(label)]
 
 
 def group_name(features: Features, project: Project) -> str:
@@ -57,12 +61,7 @@ def group_name(features: Features, project: Project) -> str:
 
 def feature_types(project: Project) -> dict[str, Type]:
     """The types of all windowed features, by the names that expressions have for them."""
-    return {
-        f"{group}.{name}_{text}": Type.FLOAT
-        for group, features in project.groups.items()
-        for name, aggregate in features.aggregates.items()
-        for text in aggregate.over
-    }
+    return {f"{group}.{name}": Type.FLOAT for group, features in project.groups.items() for name in windowed_names(features)}
 
 
 def inputs_of(feature: Feature, requests: Schema, project: Project) -> Iterator[InputDef]:
@@ -76,10 +75,8 @@ def inputs_of(feature: Feature, requests: Schema, project: Project) -> Iterator[
             yield _input(name, expression, requests, project)
         return
     group = group_name(feature, project)
-    for name, aggregate in feature.aggregates.items():
-        for text, _, _ in windows_of(aggregate):
-            windowed = f"{name}_{text}"
-            yield InputDef(f"{group}_{windowed}", Type.FLOAT, group=group, aggregate=windowed, entity=feature.by)
+    for name in windowed_names(feature):
+        yield InputDef(f"{group}_{name}", Type.FLOAT, group=group, aggregate=name, entity=feature.by)
 
 
 def _input(name: str, expression: Expression, requests: Schema, project: Project) -> InputDef:

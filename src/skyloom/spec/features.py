@@ -18,7 +18,8 @@ class Features:
     columns together, such as ``by=("carrier", "dest")``. An event that lacks one of them belongs to no entity.
 
     Events that come later than ``lateness`` after their time are still counted for as long as a window holds them, plus
-    that bound. The group's name is the variable that holds it; a feature's name in X is ``{group}_{aggregate}_{window}``.
+    that bound. The group's name is the variable that holds it; a feature's name in X is ``{group}_{aggregate}_{window}``,
+    with the entry of a list or the percent of one of several quantiles after the aggregate.
     Raises `DeclarationError` when nothing is aggregated, when ``by`` names no column or one twice, and when ``lateness`` is
     no duration.
 
@@ -50,14 +51,15 @@ class Features:
         for name, aggregate in aggregates.items():
             if not isinstance(aggregate, Aggregate):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise DeclarationError(
-                    f"{name}={aggregate!r} is no aggregate", fix="write sky.count, sky.sum, sky.mean, sky.min or sky.max"
+                    f"{name}={aggregate!r} is no aggregate", fix="write sky.count, sky.mean, sky.last or another"
                 )
         parse_duration(lateness)
         for name, value in (("source", source), ("by", columns), ("lateness", lateness), ("aggregates", aggregates)):
             object.__setattr__(self, name, value)
 
     def __getitem__(self, name: str) -> Term:
-        """One windowed feature, ``{aggregate}_{window}``, to be a feature of a model by itself or within an expression.
+        """One windowed feature, by its name as `Aggregate.names` gives it, to be a feature of a model by itself or within an
+        expression.
 
         Raises `DeclarationError` (with the nearest names) when there is none of that name.
 
@@ -70,7 +72,7 @@ class Features:
         >>> (cards["n_1h"] / cards["n_7d"]).named("burst").name
         'burst'
         """
-        known = [f"{aggregate}_{text}" for aggregate, each in self.aggregates.items() for text in each.over]
+        known = [name for label, each in self.aggregates.items() for name in each.names(label)]
         if name not in known:
             near = nearest(name, known) or known
             raise DeclarationError(

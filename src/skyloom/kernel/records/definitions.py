@@ -59,7 +59,7 @@ class FeatureGroupDef(msgspec.Struct, frozen=True):
     With ``attributes`` it is an entity table instead, without aggregates: the source's events are versions of rows, and a
     request sees these columns of the newest version that was visible (see `skyloom.features.tables`).
 
-    ``scales`` maps each aggregated column to the decimal digits that its sums keep.
+    ``scales`` maps each summed column to the decimal digits that its sums keep.
     """
 
     name: str

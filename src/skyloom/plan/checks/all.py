@@ -12,6 +12,7 @@ CHECKS: tuple[Check, ...] = (
     features.columns_exist,
     features.entities_are_names,
     features.aggregates_of_numbers,
+    features.conditions_hold_or_not,
     features.windows_of_whole_hops,
     features.windows_once,
     tables.entities_are_names,

@@ -3,6 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from skyloom.kernel.errors import DeclarationError
+from skyloom.kernel.expr import Expression, columns_of, type_of
+from skyloom.kernel.schema import Schema, Type
 from skyloom.kernel.units import format_duration
 from skyloom.plan.checks.problem import NAMES, NUMBERS, Problem, unknown_column
 from skyloom.plan.windows import windows_of
@@ -10,6 +13,10 @@ from skyloom.spec.aggregate import Aggregate
 from skyloom.spec.event import schema_of
 from skyloom.spec.features import Features
 from skyloom.spec.project import Project
+
+ORDERED = (*NUMBERS, Type.TIMESTAMP)
+_COUNTED = ("count", "distinct")
+_PUT_IN_ORDER = ("first", "last", "first_k", "last_k", "top_k")
 
 
 def columns_exist(project: Project) -> Iterator[Problem]:
@@ -34,16 +41,41 @@ def entities_are_names(project: Project) -> Iterator[Problem]:
 
 
 def aggregates_of_numbers(project: Project) -> Iterator[Problem]:
-    """Whatever is not counted is a number."""
+    """Whatever is not counted is a number; what is only put in order may be a time."""
     for name, group in project.groups.items():
         schema = schema_of(group.source.event)
         for where, _, aggregate in _aggregates(name, group):
             column = aggregate.column
-            if aggregate.kind == "count" or column is None or column not in schema:
+            if aggregate.kind in _COUNTED or column is None or column not in schema:
                 continue
-            if schema[column].type not in NUMBERS:
-                what = f"{aggregate.kind} needs numbers, and {column!r} is a {schema[column].type}"
+            kinds, called = (ORDERED, "numbers or times") if aggregate.kind in _PUT_IN_ORDER else (NUMBERS, "numbers")
+            if schema[column].type not in kinds:
+                what = f"{aggregate.kind} needs {called}, and {column!r} is a {schema[column].type}"
                 yield Problem(where, what, "take a column of float, int or bool, or sky.count")
+
+
+def conditions_hold_or_not(project: Project) -> Iterator[Problem]:
+    """What stands in ``where`` is true or false of an event."""
+    for name, group in project.groups.items():
+        schema = schema_of(group.source.event)
+        for where, _, aggregate in _aggregates(name, group):
+            if aggregate.where is None:
+                continue
+            unknown = sorted(column for column in columns_of(aggregate.where) if column not in schema)
+            yield from (unknown_column(where, column, schema) for column in unknown)
+            if not unknown:
+                yield from _condition(where, aggregate.where, schema)
+
+
+def _condition(where: str, condition: Expression, schema: Schema) -> Iterator[Problem]:
+    fix = 'compare, as in where=sky.col("amount") > 100'
+    try:
+        kind = type_of(condition, schema)
+    except DeclarationError as error:
+        yield Problem(where, f"where: {error.what}", fix)
+        return
+    if kind is not Type.BOOL:
+        yield Problem(where, f"where is a {kind}, and not true or false", fix)
 
 
 def windows_of_whole_hops(project: Project) -> Iterator[Problem]:
@@ -59,7 +91,7 @@ def windows_of_whole_hops(project: Project) -> Iterator[Problem]:
 def windows_once(project: Project) -> Iterator[Problem]:
     """No two windowed features of a group have one name."""
     for name, group in project.groups.items():
-        names = Counter(f"{label}_{text}" for _, label, agg in _aggregates(name, group) for text in agg.over)
+        names = Counter(each for _, label, aggregate in _aggregates(name, group) for each in aggregate.names(label))
         for twice, times in names.items():
             if times > 1:
                 yield Problem(name, f"{times} features are called {name}_{twice}", "give each window once")
