@@ -10,6 +10,17 @@ __all__ = ["kafka", "kafka_broker", "new_kafka", "new_redis", "redis_server"]
 _NOTES = "services"
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
+    """Keep groups together. xdist 3.8 notes an item's group in a field that pytest 9.2 no longer reads."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        groups = sorted(str(mark.args[0]) for mark in item.iter_markers("xdist_group"))
+        if groups and hasattr(item, "_id") and "@" not in item.nodeid.rpartition("]")[2]:
+            item._id = type(item._id).parse(f"{item.nodeid}@{'_'.join(groups)}")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Hand the notes of a worker of xdist to the process that reports."""
     output = getattr(session.config, "workeroutput", None)
