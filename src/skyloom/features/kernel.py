@@ -106,8 +106,8 @@ def _place(tiles: Any, level: int, start: int, slot_kind: Any) -> int:
 
 
 @jit
-def _lift(tiles: Any, bits: Any, floats: Any, program: Any, events: Any, i: int) -> int:
-    """Merge event ``i`` into the slots of a tile."""
+def _lift(bits: Any, floats: Any, program: Any, events: Any, i: int) -> int:
+    """Merge event ``i`` into the slots of a tile, but for the wide ones."""
     for s in range(len(program.slot_kind)):
         kind, c = program.slot_kind[s], program.slot_column[s]
         if kind == ROWS:
@@ -127,10 +127,17 @@ def _lift(tiles: Any, bits: Any, floats: Any, program: Any, events: Any, i: int)
                 add_square(bits, s, events.scaled[c, i])
                 if bits[s + 1] >= LIMIT:
                     return OVERFLOW
-            elif kind >= OLDEST:
-                bits[s] = _put(tiles, program, bits[s], s, events, i)
-                if bits[s] == NO_ROOM:
-                    return FULL
+    return OK
+
+
+@jit
+def _lift_wide(tiles: Any, bits: Any, program: Any, events: Any, i: int) -> int:
+    """Merge event ``i`` into the wide slots of a tile."""
+    for s in program.wide_slot:
+        if events.valid[program.slot_lane[s], i]:
+            bits[s] = _put(tiles, program, bits[s], s, events, i)
+            if bits[s] == NO_ROOM:
+                return FULL
     return OK
 
 
@@ -169,7 +176,9 @@ def _fold(tiles: Any, program: Any, events: Any, i: int) -> int:
         at = _place(tiles, level, start, program.slot_kind)
         if at < 0:
             return FULL
-        status = _lift(tiles, tiles.bits[level, at, 1:], tiles.floats[level, at, 1:], program, events, i)
+        status = _lift(tiles.bits[level, at, 1:], tiles.floats[level, at, 1:], program, events, i)
+        if status == OK and len(program.wide_slot) > 0:
+            status = _lift_wide(tiles, tiles.bits[level, at, 1:], program, events, i)
         if status != OK:
             return status
     return OK
