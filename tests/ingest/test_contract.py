@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyloom.ingest.contract import REJECTED, check_table, conform, rejected_table
+from skyloom.ingest.contract import REJECTED, check_table, conform, quarantined, shown_rows
 from skyloom.ingest.rows import AHEAD, MAX_TEXT, RowType, check_row
 from skyloom.kernel.columns import arrow_schema
 from skyloom.kernel.errors import DataError
@@ -36,6 +36,11 @@ SCHEMA = Schema(
 SOURCE = SourceDef("arrivals", SCHEMA, limits={"x": 1e9, "n": 2.0**53, "note": 2.0**53, "ok": 2.0**53})
 GOOD: dict[str, Any] = {"id": "a", "at": NOW, "x": 1.0, "y": None, "n": 1, "ok": None, "note": None}
 LOOSE = pa.schema([pa.field(field.name, field.type) for field in arrow_schema(SCHEMA)])
+
+
+def rejected_table(table: pa.Table, rejects: list[tuple[int, str]], origin: str, now_ms: int) -> pa.Table:
+    rows = shown_rows(table, [row for row, _ in rejects])
+    return quarantined([(reason, row) for (_, reason), row in zip(rejects, rows, strict=True)], origin, now_ms)
 
 
 def table_of(*rows: dict[str, Any]) -> pa.Table:

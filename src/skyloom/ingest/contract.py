@@ -81,12 +81,6 @@ def check_values(table: pa.Table, schema: Schema) -> npt.NDArray[np.object_]:
     return _first_reasons(len(table), found)
 
 
-def rejected_table(table: pa.Table, rejects: list[tuple[int, str]], origin: str, now_ms: int) -> pa.Table:
-    """The quarantine rows of rejects of ``table``."""
-    shown = shown_rows(table, [row for row, _ in rejects])
-    return quarantined([(reason, row) for (_, reason), row in zip(rejects, shown, strict=True)], origin, now_ms)
-
-
 def shown_rows(table: pa.Table, numbers: Sequence[int]) -> list[dict[str, object]]:
     """Some rows of a table as objects that JSON tells, with moments as text."""
     rows = table.take(pa.array(numbers, pa.int64()))
