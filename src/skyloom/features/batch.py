@@ -7,8 +7,8 @@ import numpy as np
 from skyloom.features.columns import EventColumns
 from skyloom.features.compiled import jit
 from skyloom.features.kernel import HEADER, VERSION, fold_blob
+from skyloom.features.layout import other_layout
 from skyloom.features.program import Int64s, Program
-from skyloom.kernel.errors import DataError
 
 _END = 3
 """Where a blob tells its end offset."""
@@ -53,15 +53,6 @@ def _check_layout(program: Program, joined: Int64s, edges: Int64s) -> None:
     wanted = (VERSION, len(program.tables.level_hop), len(program.tables.slot_kind))
     if any((joined[begins + word] != value).any() for word, value in enumerate(wanted)):
         raise other_layout()
-
-
-def other_layout() -> DataError:
-    """What is said of tiles that another version of the kernel wrote."""
-    return DataError(
-        f"tiles of another layout than version {VERSION} are in the online store",
-        tried="reading them as this version of Skyloom packs tiles",
-        fix="build the group again: skyloom features backfill GROUP",
-    )
 
 
 @jit

@@ -115,3 +115,12 @@ def _float(bits: int) -> float:
 
 def _ordered(code: int) -> float:
     return _float(code if code >= 0 else code ^ _REST)
+
+
+def other_layout() -> DataError:
+    """What is said of tiles that another version of the kernel wrote."""
+    return DataError(
+        f"tiles of another layout than version {LAYOUT} are in the online store",
+        tried="reading them as this version of Skyloom packs tiles",
+        fix="build the group again: skyloom features backfill GROUP",
+    )

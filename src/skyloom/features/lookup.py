@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skyloom.features.batch import other_layout
 from skyloom.features.finished import Finished, Values
 from skyloom.features.kernel import OK, TOO_OLD, UNREADABLE, read_blob
+from skyloom.features.layout import other_layout
 from skyloom.features.program import Int64s, Program, compile_group
 from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
 from skyloom.kernel.errors import DataError, Transient

@@ -8,7 +8,7 @@ counts as a whole.
 The stream keeps one version an entity; a training set finds the same one among all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,28 +21,12 @@ from skyloom.features.entities import NOBODY, entity_codes
 from skyloom.features.pit import Asked, codes_of
 from skyloom.features.program import Int64s
 from skyloom.features.ranges import by_entity, put_in_order
-from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
-from skyloom.kernel.errors import Transient
+from skyloom.features.rows import VERSIONS, Value, Version
+from skyloom.features.spaces import entity_key, tiles_space
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
-from skyloom.ports.online import OnlineStore, OnlineWriter
-
-Value = float | int | str | bool | None
-Entity = tuple[Value, ...]
+from skyloom.ports.online import OnlineWriter
 
 _AT_ONCE = 2_048
-_NOBODY = b"-"
-"""A key that no entity has."""
-
-
-class Version(msgspec.Struct, array_like=True, frozen=True):
-    """A row as it is stored; ``values`` in the order of the table's attributes, times in ms."""
-
-    ts: int
-    offset: int
-    values: tuple[Value, ...]
-
-
-_DECODER = msgspec.msgpack.Decoder(Version)
 
 
 def fold_rows(
@@ -68,7 +52,7 @@ def _write(writer: OnlineWriter, space: str, found: Sequence[tuple[bytes, Versio
     fresh = [
         (key, msgspec.msgpack.encode(version))
         for (key, version), held in zip(found, stored, strict=True)
-        if held is None or (version.ts, version.offset) > ((kept := _DECODER.decode(held)).ts, kept.offset)
+        if held is None or (version.ts, version.offset) > ((kept := VERSIONS.decode(held)).ts, kept.offset)
     ]
     writer.put_many(space, fresh)
 
@@ -78,55 +62,6 @@ def _values(rows: pa.Table, attributes: Sequence[str]) -> list[tuple[Value, ...]
     columns = [rows.column(name) for name in attributes]
     plain = [column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in columns]
     return list(zip(*(column.to_pylist() for column in plain), strict=True))
-
-
-class Rows(NamedTuple):
-    """Rows as they were served: ``values`` of each wanted table in the order of its attributes, and for each source the
-    offset before which its events were visible."""
-
-    values: list[tuple[Value, ...]]
-    as_of: dict[str, int]
-
-
-class OnlineTables:
-    """Reads the rows of a fixed set of entity tables. Safe for threads; it holds no state of its own."""
-
-    def __init__(self, store: OnlineStore, groups: Mapping[str, FeatureGroupDef]) -> None:
-        self._store = store
-        self._tables = {name: group for name, group in groups.items() if group.attributes}
-
-    def read(self, wanted: Sequence[tuple[str, Entity]]) -> Rows:
-        """The newest rows of (table, entity) pairs, all of one moment; nulls for an entity that has none, or has a null.
-
-        Raises `Transient` when a table is not built yet.
-        """
-        tables = [self._tables[name] for name, _ in wanted]
-        sources = list(dict.fromkeys(table.source for table in tables))
-        pairs = [(POSITIONS, source_position(source)) for source in sources]
-        pairs += [(POSITIONS, group_position(table)) for table in tables]
-        pairs += [(tiles_space(table), _key(entity)) for table, (_, entity) in zip(tables, wanted, strict=True)]
-        with self._store.read() as view:
-            stored = view.fetch(pairs)  # one call sees one moment
-        as_of = {source: _offset(found) for source, found in zip(sources, stored, strict=False)}
-        built, rows = stored[len(sources) : len(sources) + len(tables)], stored[len(sources) + len(tables) :]
-        for table, found in zip(tables, built, strict=True):
-            if found is None and as_of[table.source]:
-                raise Transient(f"the table {table.name} is still being built", fix="ask again in a moment")
-        return Rows([_row(*each) for each in zip(tables, wanted, rows, strict=True)], as_of)
-
-
-def _key(entity: Entity) -> bytes:
-    return _NOBODY if None in entity else entity_key(*entity)
-
-
-def _offset(stored: bytes | None) -> int:
-    return 0 if stored is None else unpack(stored)
-
-
-def _row(table: FeatureGroupDef, wanted: tuple[str, Entity], stored: bytes | None) -> tuple[Value, ...]:
-    if stored is None or None in wanted[1]:
-        return (None,) * len(table.attributes)
-    return _DECODER.decode(stored).values
 
 
 def looked_up(

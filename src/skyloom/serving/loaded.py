@@ -5,7 +5,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.tables import OnlineTables
+from skyloom.features.rows import OnlineTables
 from skyloom.governance.access import Keyring
 from skyloom.ingest.rows import RowType, Value
 from skyloom.kernel.errors import PackageError
