@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from tests.features.oracle import Happened
 
 from skyloom.ingest.rows import encode_rows
-from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef, SourceDef
+from skyloom.kernel.expr import col
+from skyloom.kernel.records.definitions import LIFETIME, AggregateDef, FeatureGroupDef, SourceDef
 from skyloom.kernel.schema import Field, Schema, Type
 from skyloom.kernel.units import DAY, HOUR, MINUTE, SECOND
 from skyloom.ports.log import LogBatch
@@ -29,15 +30,44 @@ SCALES = {"x": 6, "n": 0, "ok": 0, "who": 0}
 
 
 def group(
-    name: str, by: str | tuple[str, ...], lateness: int, *aggregates: tuple[str, str | None, int, int]
+    name: str, by: str | tuple[str, ...], lateness: int, *aggregates: tuple[str, str | None, int, int] | AggregateDef
 ) -> FeatureGroupDef:
-    made = tuple(AggregateDef(f"{k}_{c}_{w}_{h}", k, c, w, h) for k, c, w, h in aggregates)
-    columns = {aggregate.column for aggregate in made if aggregate.column is not None}
+    made = tuple(
+        each if isinstance(each, AggregateDef) else AggregateDef("_".join(map(str, each)), *each) for each in aggregates
+    )
+    columns = {aggregate.column for aggregate in made if aggregate.column in SCALES}
     return FeatureGroupDef(
         name, SOURCE.name, (by,) if isinstance(by, str) else by, made, {c: SCALES[c] for c in sorted(columns)}, lateness
     )
 
 
+def wide(name: str, kind: str, column: str | None, window: int, hop: int, **more: Any) -> AggregateDef:
+    return AggregateDef(name, kind, column, window, hop, **more)
+
+
+EVERY_KIND = group(
+    "every_kind",
+    "desk",
+    HOUR,
+    wide("var", "var", "x", HOUR, 5 * MINUTE),
+    wide("stddev", "stddev", "n", DAY, HOUR, where=col("ok").expression),
+    wide("positive", "count", None, HOUR, 5 * MINUTE, where=(col("x") > 1.5).expression),
+    wide("unknown", "sum", "x", LIFETIME, LIFETIME, where=col("n").is_null().expression),
+    wide("first", "first", "at", LIFETIME, LIFETIME),
+    wide("last", "last", "x", HOUR, 5 * MINUTE, where=(col("who") == "UA").expression),
+    wide("second", "first_k", "x", 6 * HOUR, 5 * MINUTE, size=2, entry=2),
+    wide("before", "last_k", "n", 6 * HOUR, 5 * MINUTE, size=3, entry=2),
+    wide("top", "top_k", "x", DAY, HOUR, size=2, entry=1),
+    wide("next", "top_k", "x", DAY, HOUR, size=2, entry=2),
+    wide("names", "distinct", "who", DAY, HOUR, size=1),
+    wide("kinds", "distinct", "x", LIFETIME, LIFETIME, size=4),
+    wide("wholes", "distinct", "n", HOUR, 5 * MINUTE, size=3, offset_ms=HOUR),
+    wide("middle", "quantile", "x", DAY, HOUR, size=50, q=0.5),
+    wide("high", "quantile", "x", DAY, HOUR, size=50, q=0.9),
+    wide("earlier", "mean", "x", HOUR, 5 * MINUTE, offset_ms=90 * SECOND),
+    wide("yesterday", "count", None, DAY, HOUR, offset_ms=DAY),
+    wide("least", "min", "x", DAY, HOUR, offset_ms=HOUR + 1),
+)
 GROUPS = (
     group(
         "by_who",
@@ -70,6 +100,7 @@ GROUPS = (
         ("mean", "x", HOUR, 5 * MINUTE),
         ("max", "n", DAY, HOUR),
     ),
+    EVERY_KIND,
 )
 STEPS = (1, 250, SECOND, 30 * SECOND, 5 * MINUTE, HOUR, 6 * HOUR, DAY, 9 * DAY)
 NUMBERS = (None, 0.0, -0.0, 1.5, -1.5, 0.1, 0.2, -0.3, 2.5e-7, 5e-7, 1e-300, 1e9, -123456789.123456, 7.0000005, 33.3)
@@ -143,8 +174,8 @@ def histories(draw: st.DrawFn, most: int = 5) -> History:
 def questions(events: list[Happened]) -> st.SearchStrategy[list[int]]:
     """Moments at which an event just enters, is inside or just leaves some window."""
     moments = sorted({moment for event in events for moment in (event.effective, event.at, event.appended)})
-    windows = sorted({a.window_ms for g in GROUPS for a in g.aggregates})
-    hops = sorted({a.hop_ms for g in GROUPS for a in g.aggregates})
+    windows = sorted({a.offset_ms + a.window_ms for g in GROUPS for a in g.aggregates} - {LIFETIME})
+    hops = sorted({a.hop_ms for g in GROUPS for a in g.aggregates} - {LIFETIME})
     moment = st.builds(
         lambda at, window, hop, floored, near: (at - at % hop if floored else at) + window + near,
         st.sampled_from(moments),

@@ -42,7 +42,7 @@ def ordered(values: Float64s) -> Int64s:
 
 
 def buckets(values: Float64s, parts: int) -> Int64s:
-    """The buckets of values: each power of two is cut into ``parts`` equal ones; a positive value's number is
+    """The buckets of values: each power of two is cut into ``parts`` (below 2^10) equal ones; a positive value's number is
     ``FIRST_BUCKET + exponent * parts + part``, a negative one's that of its magnitude, negated; zero's is 0.
     An infinite one lies in the outermost.
 
@@ -50,7 +50,7 @@ def buckets(values: Float64s, parts: int) -> Int64s:
     [0, 25, 50, -50]
     """
     mantissa, exponent = np.frexp(np.minimum(np.abs(values), np.finfo(np.float64).max))
-    part = np.floor((2.0 * mantissa - 1.0) * parts).astype(np.int64)
+    part = (np.ldexp(2.0 * mantissa - 1.0, 52).astype(np.int64) * parts) >> 52
     number = FIRST_BUCKET + (exponent.astype(np.int64) - 1) * parts + part
     return np.where(values == 0.0, 0, np.where(values < 0.0, -number, number))
 

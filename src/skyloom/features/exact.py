@@ -157,4 +157,4 @@ def _quotient(number: Any, divisor: Any) -> float:
     half, kept = bits & 1, bits >> 1
     if half and (_length(number) > 0 or kept & 1):
         kept += 1
-    return math.ldexp(float(kept), exponent - _BITS + 2)
+    return math.ldexp(float(kept), int(exponent) - _BITS + 2)

@@ -209,7 +209,7 @@ def _value_of(bucket: int, parts: int) -> float:
         return 0.0
     number = abs(bucket) - FIRST_BUCKET
     exponent, part = number // parts, number % parts
-    value = math.ldexp(2.0 * (parts + part) * (parts + part + 1) / (parts * (2.0 * (parts + part) + 1.0)), exponent)
+    value = math.ldexp(2.0 * (parts + part) * (parts + part + 1) / (parts * (2.0 * (parts + part) + 1.0)), int(exponent))
     return value if bucket > 0 else -value
 
 
