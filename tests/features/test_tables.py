@@ -15,8 +15,8 @@ from tests.features.replay import ENTITIES, TYPES, last_offset, parts
 
 from skyloom.features import pit, tables
 from skyloom.features.fold import SourceFold
-from skyloom.features.spaces import tiles_space
 from skyloom.features.rows import OnlineTables
+from skyloom.features.spaces import tiles_space
 from skyloom.features.tables import looked_up
 from skyloom.ingest.codec import event_schema
 from skyloom.kernel.errors import Transient
