@@ -13,6 +13,7 @@ from skyloom.kernel.errors import DataError, UsageError
 if TYPE_CHECKING:  # what loads the kernel and Arrow is imported when a value is asked for
     import pyarrow as pa
 
+    from skyloom.kernel.expr import Term
     from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
     from skyloom.spec.features import Features
     from skyloom.spec.source import Source
@@ -44,7 +45,7 @@ class Given:
         return Given((*self._arrived, *rows), (*self._sources, source))
 
     def at(
-        self, moment: Moment, features: "Features", *, by: str | int | Sequence[str | int | None] | None
+        self, moment: Moment, features: "Features | Table", *, by: str | int | Sequence[str | int | None] | None
     ) -> dict[str, Any]:
         """The features of one entity at a moment, by name (without the group's), or the columns of its newest row in an
         entity table; ``None`` is null, and times are milliseconds since 1970.
@@ -67,6 +68,33 @@ class Given:
         values = join(group, source, events, order, asked)[0].tolist()
         named = zip(group.aggregates, values, strict=True)
         return {aggregate.name: None if isnan(value) else value for aggregate, value in named}
+
+    def row(self, source: "Source", request: Any, *expressions: "Term") -> dict[str, Any]:
+        """The values of expressions, by their names, for a request of ``source`` (a dictionary or an instance of its event
+        type) at its own time: over its columns, over windowed features and over rows of entity tables.
+
+        Raises `DataError` for a request that does not fit its type, `UsageError`, and `DeclarationError` for an expression
+        that cannot be.
+
+        >>> import skyloom as sky
+        >>> class Payment(sky.Event):
+        ...     id: str = sky.key()
+        ...     at: sky.Timestamp = sky.time()
+        ...     card: str
+        ...     amount: float
+        >>> payments = sky.Source(Payment)
+        >>> spent = sky.Features(payments, by="card", amount=sky.mean("amount", over=["7d"]))
+        >>> world = given(payments, [{"id": "1", "at": "2025-03-01T10:00Z", "card": "c7", "amount": 20.0}])
+        >>> request = {"id": "2", "at": "2025-03-01T12:00Z", "card": "c7", "amount": 50.0}
+        >>> world.row(payments, request, (sky.col("amount") / spent["amount_7d"]).named("times"))
+        {'times': 2.5}
+        """
+        from skyloom.spec.event import schema_of
+        from skyloom.testing.asked import values_of
+
+        schema = schema_of(source.event)
+        values, _ = _typed(source, request, None)
+        return values_of(dict(zip(schema.names, values, strict=True)), schema, expressions, self.at)
 
     def _require_source(self, features: "Features | Table", group: "FeatureGroupDef") -> None:
         if not any(source is features.source for source in self._sources):
