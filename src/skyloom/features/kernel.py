@@ -39,6 +39,7 @@ from skyloom.features.program import (
     ROWS,
     SQUARE_LOW,
     SUM,
+    Tables,
 )
 from skyloom.features.sketches import cardinality, merge_buckets, merge_sets, put_bucket, put_hash, value_at
 from skyloom.features.wide import EMPTY, ENTRY, HEAD, NO_ROOM, float_of, merge_entries, put_entry, room_for
@@ -390,6 +391,41 @@ def read_blob(program: Any, blob: Any, t: int, out: Any) -> int:
         if status != FULL:
             return status
         room *= 4
+
+
+@jit
+def _next_table(packed: Any, at: Any) -> Any:
+    begin = at[0] + 1
+    at[0] = begin + packed[begin - 1]
+    return packed[begin : at[0]]
+
+
+@jit
+def read_packed(packed: Any, blob: Any, t: int, out: Any) -> int:
+    """`read_blob` of a program whose tables were packed into one array."""
+    at = np.zeros(1, np.int64)
+    program = Tables(
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at),
+        _next_table(packed, at).view(np.float64),
+        _next_table(packed, at).view(np.float64),
+    )
+    return read_blob(program, blob, t, out)
 
 
 @jit

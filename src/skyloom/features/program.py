@@ -109,6 +109,8 @@ class Program(NamedTuple):
     lanes: tuple[Lane, ...]
     codes: tuple[Code, ...]
     tables: Tables
+    packed: Int64s
+    """The tables one after the other, each behind its length: one array crosses into compiled code sooner than many."""
 
     @property
     def outputs(self) -> int:
@@ -183,7 +185,11 @@ def compile_group(group: FeatureGroupDef) -> Program:
         output_q=np.array([a.q for a in group.aggregates]),
     )
     scales = np.array([10.0 ** group.scales.get(column, 0) for column in names.columns], np.float64)
-    return Program(names.columns, scales, tuple(names.lanes.values()), names.codes, tables)
+    return Program(names.columns, scales, tuple(names.lanes.values()), names.codes, tables, _packed(tables))
+
+
+def _packed(tables: Tables) -> Int64s:
+    return np.concatenate([part for table in tables for part in (_ints([len(table)]), table.view(np.int64))])
 
 
 def _names(group: FeatureGroupDef) -> _Names:
