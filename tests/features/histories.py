@@ -1,6 +1,8 @@
 """Random histories: what happens to a source between its first event and the last request."""
 
+from datetime import datetime
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 from tests.features.oracle import Happened
@@ -21,6 +23,7 @@ SCHEMA = Schema(
         Field("x", Type.FLOAT, nullable=True, precision=6),
         Field("n", Type.INT, nullable=True),
         Field("ok", Type.BOOL, nullable=True),
+        Field("y", Type.FLOAT, nullable=True),
     ),
     key="id",
     time="at",
@@ -99,13 +102,41 @@ GROUPS = (
         ("count", None, HOUR, 5 * MINUTE),
         ("mean", "x", HOUR, 5 * MINUTE),
         ("max", "n", DAY, HOUR),
+        ("max", "y", DAY, HOUR),
+        wide("ever", "stddev", "x", LIFETIME, LIFETIME),
+        wide("spread", "var", "n", HOUR, 5 * MINUTE, offset_ms=5 * MINUTE),
+        wide("newest", "last", "y", 6 * HOUR, 5 * MINUTE, where=(col("x") > 1.5).expression, offset_ms=MINUTE),
+        wide("oldest", "first_k", "ok", LIFETIME, LIFETIME, size=2, entry=2),
+        wide("times", "top_k", "at", DAY, HOUR, size=3, entry=2),
+        wide("tiny", "quantile", "y", LIFETIME, LIFETIME, size=2, q=0.25),
+        wide("whole", "quantile", "n", DAY, HOUR, size=500, q=1.0, where=col("ok").expression, offset_ms=HOUR),
+        wide("truths", "distinct", "ok", DAY, HOUR, size=1, where=(col("x") > 1.5).expression),
+        wide("apart", "distinct", "y", DAY, HOUR, size=2, offset_ms=DAY),
     ),
     EVERY_KIND,
 )
 STEPS = (1, 250, SECOND, 30 * SECOND, 5 * MINUTE, HOUR, 6 * HOUR, DAY, 9 * DAY)
 NUMBERS = (None, 0.0, -0.0, 1.5, -1.5, 0.1, 0.2, -0.3, 2.5e-7, 5e-7, 1e-300, 1e9, -123456789.123456, 7.0000005, 33.3)
 WHOLE = (None, 0, 1, -7, 2**53 + 1, -(2**57) - 3, 10**6)
+EXTREME = (None, 0.0, 5e-324, -5e-324, 2.2250738585072014e-308, 1e-300, 1.7976931348623157e308, -1.7976931348623157e308, 3e5)
 ORIGIN = 15_900 * DAY
+
+
+def _moment(text: str, zone: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()) * SECOND
+
+
+BEGINNINGS = (
+    (ORIGIN, 0),
+    (_moment("2025-03-30T01:59:59", "Europe/Berlin"), 0),
+    (_moment("2025-10-26T02:59:59", "Europe/Berlin"), 0),
+    (_moment("2024-11-03T01:59:59", "America/New_York"), 0),
+    (12 * HOUR, 0),
+    (ORIGIN, ORIGIN),
+    (ORIGIN, ORIGIN + 40_000 * DAY),
+)
+"""When a history begins: around an ordinary moment, where clocks are put forward or back, around 1970; and how much earlier
+than the log its events happened: about 1970, and about 1860."""
 
 
 class History(NamedTuple):
@@ -121,7 +152,7 @@ class History(NamedTuple):
 
 def log_batch(events: list[Happened]) -> LogBatch:
     """Events as the log holds them."""
-    rows = [tuple(event.row.values()) for event in events]
+    rows = [tuple(event.row.get(name) for name in SCHEMA.names) for event in events]
     return LogBatch(events[0].offset, len(events), events[0].appended, events[0].imported, encode_rows(rows))
 
 
@@ -133,6 +164,7 @@ _event = st.tuples(
     st.integers(0, len(NUMBERS) - 1),
     st.integers(0, len(WHOLE) - 1),
     st.integers(0, 2),  # ok
+    st.integers(0, len(EXTREME) - 1),
     st.tuples(st.integers(-6, 2), st.integers(0, len(STEPS) - 1), st.integers(-1, 1)),  # event time beside append time
 )
 _batch = st.tuples(
@@ -143,7 +175,7 @@ _batch = st.tuples(
 
 
 def _row(drawn: Any, at: int) -> dict[str, Any]:
-    key, who, desk, x, n, ok, _ = drawn
+    key, who, desk, x, n, ok, y, _ = drawn
     return {
         "id": f"k{key}",
         "at": at,
@@ -152,19 +184,20 @@ def _row(drawn: Any, at: int) -> dict[str, Any]:
         "x": NUMBERS[x],
         "n": WHOLE[n],
         "ok": (None, True, False)[ok],
+        "y": EXTREME[y],
     }
 
 
 @st.composite
 def histories(draw: st.DrawFn, most: int = 5) -> History:
-    """Duplicates, late and early events, clocks that run ahead, nulls; questions near the edges of windows."""
-    now, offset, batches = ORIGIN, 0, list[list[Happened]]()
+    """Duplicates, late and early events, clocks that run ahead, nulls, huge and tiny values; questions near windows' edges."""
+    (now, earlier), offset, batches = draw(st.sampled_from(BEGINNINGS)), 0, list[list[Happened]]()
     for (count, step, beside), imported, drawn in draw(st.lists(_batch, min_size=1, max_size=most)):
         now += count * STEPS[step] + beside
         batch: list[Happened] = []
         for event in drawn:
             many, size, near = event[-1]
-            at = now + many * STEPS[size] + near
+            at = now - earlier + many * STEPS[size] + near
             batch.append(Happened(offset, now, imported == 0, at, _row(event, at)))
             offset += 1
         batches.append(batch)

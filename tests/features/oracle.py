@@ -5,7 +5,8 @@ Shares no code with the kernel, the fold or the join. An event is a plain tuple;
 
 from decimal import Decimal
 from fractions import Fraction
-from math import sqrt
+from functools import lru_cache
+from math import floor, sqrt
 from typing import Any, NamedTuple
 
 from tests.features import oracle_sketches
@@ -38,10 +39,9 @@ def first_copies(events: list[Happened], key: str) -> list[Happened]:
     return sorted(kept.values())
 
 
+@lru_cache(maxsize=100_000)
 def edge(t: int, window: int, hop: int) -> int:
     """The first moment of a window: the last multiple of ``hop`` that is not after ``t - window``."""
-    from math import floor
-
     return floor(Fraction(t - window, hop)) * hop
 
 
@@ -64,7 +64,7 @@ def _feature(group: FeatureGroupDef, aggregate: AggregateDef, mine: list[Happene
         inside = [event for event in inside if event.effective < high]
     if aggregate.column is None:
         return float(len(inside))
-    there = [event for event in inside if event.row[aggregate.column] is not None]
+    there = [event for event in inside if event.row.get(aggregate.column) is not None]
     values = [event.row[aggregate.column] for event in there]
     if aggregate.kind == "count":
         return float(len(values))

@@ -108,11 +108,22 @@ def joined(fresh: pa.Table, served: list[Served], order: Any, orders: list[int])
     return answers
 
 
-def differences(history: History, cuts: list[int], played: Played | None = None) -> list[Any]:
-    """Where stream, training set and oracle do not agree on what was visible by offset."""
-    played = play(history, cuts) if played is None else played
+def joined_by_offset(played: Played) -> list[Values]:
+    """What the training set holds for all that was served, of the events with the offsets that were visible then."""
     order = pit.by_offset(played.fresh)
-    answers = joined(played.fresh, played.served, order, [answer.as_of for answer in played.served])
+    return joined(played.fresh, played.served, order, [answer.as_of for answer in played.served])
+
+
+def joined_by_time(played: Played) -> list[Values]:
+    """The same, of what was visible by time."""
+    order = pit.by_time(played.fresh, SOURCE, progress(played.store))
+    return joined(played.fresh, played.served, order, [served.t for served in played.served])
+
+
+def differences(history: History, cuts: list[int], played: Played | None = None, by_offset: Any = None) -> list[Any]:
+    """Where stream, training set (`joined_by_offset`) and oracle do not agree on what was visible by offset."""
+    played = play(history, cuts) if played is None else played
+    answers = joined_by_offset(played) if by_offset is None else by_offset
     return [line for served, values in zip(played.served, answers, strict=True) if (line := _judge(history, served, values))]
 
 
@@ -125,8 +136,8 @@ def _judge(history: History, served: Served, values: Values) -> Any:
     return None if right else (served, values, expected)
 
 
-def differences_by_time(history: History, played: Played) -> list[Any]:
-    """Where training set and oracle do not agree on what was visible by time."""
+def differences_by_time(history: History, played: Played, by_time: Any = None) -> list[Any]:
+    """Where training set (`joined_by_time`) and oracle do not agree on what was visible by time."""
     log = progress(played.store)
     entries = list(zip(log.times.tolist(), log.offsets.tolist(), strict=True))
     events = oracle.first_copies(history.events, "id")
@@ -136,8 +147,7 @@ def differences_by_time(history: History, played: Played) -> list[Any]:
             return event.effective + SOURCE.delay_ms < t
         return any(event.offset < offset and moment <= t for moment, offset in entries)
 
-    order = pit.by_time(played.fresh, SOURCE, log)
-    answers = joined(played.fresh, played.served, order, [served.t for served in played.served])
+    answers = joined_by_time(played) if by_time is None else by_time
     expected = [
         oracle.features(served.group, [event for event in events if visible(event, served.t)], served.entity, served.t)
         for served in played.served

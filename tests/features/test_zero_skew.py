@@ -9,11 +9,23 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.features import oracle
+from tests.features import oracle, oracle_sql
 from tests.features.histories import GROUPS, ORIGIN, SCHEMA, SOURCE, History, group, histories, log_batch
 from tests.features.memory import MemoryOnline
 from tests.features.oracle import Happened
-from tests.features.replay import Played, ask, differences, differences_by_time, joined, last_offset, parts, play, progress
+from tests.features.replay import (
+    Played,
+    ask,
+    differences,
+    differences_by_time,
+    joined,
+    joined_by_offset,
+    joined_by_time,
+    last_offset,
+    parts,
+    play,
+    progress,
+)
 
 from skyloom.features import pit
 from skyloom.features.fold import SourceFold
@@ -29,15 +41,57 @@ from skyloom.stores.online.lmdb import LmdbOnline
 HISTORIES = int(os.environ.get("SKYLOOM_HISTORIES", "1000"))
 """Random histories that stream, training set and oracle are compared on; ``make soak`` takes many more."""
 
+AT_ONCE = 250
+"""Histories that SQL judges at once: a query costs more than what it looks at."""
+
 CUTS = st.lists(st.integers(1, 4), max_size=4)
 
 
-@settings(max_examples=HISTORIES, deadline=None)
-@given(histories(), CUTS)
-def test_stream_training_set_and_oracle_agree_on_every_value(history: History, cuts: list[int]) -> None:
-    played = play(history, cuts)
-    assert differences(history, cuts, played) == []
-    assert differences_by_time(history, played) == []
+class Judged:
+    """What was said about histories, judged by SQL, many of them at once."""
+
+    def __init__(self) -> None:
+        self.histories, self.answers, self.wrong = 0, 0, list[Any]()
+        self._told = oracle_sql.Told([], [], [], [])
+
+    def tell(self, history: History, played: Played, by_offset: list[Any], by_time: list[Any]) -> None:
+        """Note what was served, where it was, and what the training sets hold."""
+        told, log = self._told, progress(played.store)
+        for answer, seen, known in zip(played.served, by_offset, by_time, strict=True):
+            asked = oracle_sql.Question(len(told.histories), answer.group, answer.entity, answer.t, answer.as_of)
+            told.questions.extend([asked, asked._replace(as_of=None)])
+            told.answers.extend([seen if answer.values is None else answer.values, known])
+        told.histories.append(history)
+        told.progress.append(list(zip(log.times.tolist(), log.offsets.tolist(), strict=True)))
+        if len(told.histories) == AT_ONCE:
+            self.judge()
+
+    def judge(self) -> None:
+        """Let SQL judge what was told since the last time."""
+        self.histories += len(self._told.histories)
+        self.answers += len(self._told.answers)
+        self.wrong += oracle_sql.differences(self._told)
+        self._told = oracle_sql.Told([], [], [], [])
+
+
+def test_stream_training_set_and_both_oracles_agree_on_every_value(record_property: Any) -> None:
+    sql = Judged()
+
+    @settings(max_examples=HISTORIES, deadline=None)
+    @given(histories(), CUTS)
+    def agree(history: History, cuts: list[int]) -> None:
+        played = play(history, cuts)
+        by_offset, by_time = joined_by_offset(played), joined_by_time(played)
+        sql.tell(history, played, by_offset, by_time)
+        assert differences(history, cuts, played, by_offset) == []
+        assert differences_by_time(history, played, by_time) == []
+
+    agree()
+    sql.judge()
+    record_property("histories", sql.histories)
+    record_property("answers", sql.answers)
+    assert sql.wrong == []
+    assert sql.histories >= HISTORIES
 
 
 @settings(max_examples=100, deadline=None)
