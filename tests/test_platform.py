@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from skyloom.kernel.errors import DeclarationError
+from skyloom.kernel.errors import DeclarationError, UsageError
 from skyloom.platform import open_platform
 from skyloom.ports.log import NewBatch
 from skyloom.stores.log.kafka import KafkaLog
@@ -26,6 +26,15 @@ def test_without_a_url_a_store_is_the_embedded_one(tmp_path):
 @pytest.mark.parametrize("url", ["redis://cache:6379/0?prefix=flights", "valkeys://cache", "unix:///run/redis.sock"])
 def test_a_redis_is_named_by_its_url_and_not_asked_before_it_is_used(tmp_path, url):
     with closing(declare(tmp_path, f'online = "{url}"').online) as online:
+        assert isinstance(online, RedisOnline)
+
+
+def test_a_password_of_a_redis_is_named_and_taken_from_the_environment(tmp_path, monkeypatch):
+    platform = declare(tmp_path, 'online = "redis://:${CACHE_PASSWORD}@cache:6379/0"')
+    with pytest.raises(UsageError, match="CACHE_PASSWORD is not set"):
+        _ = platform.online
+    monkeypatch.setenv("CACHE_PASSWORD", "p@ss")
+    with closing(platform.online) as online:
         assert isinstance(online, RedisOnline)
 
 

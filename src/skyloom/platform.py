@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from skyloom.kernel.clock import Clock, DataClock, SystemClock
 from skyloom.kernel.errors import DeclarationError
+from skyloom.kernel.locations import resolved_url
 from skyloom.ports.compute import Compute
 from skyloom.ports.keys import Signer, Verifier
 from skyloom.ports.lake import Lake
@@ -73,7 +74,7 @@ class Platform:
         if self.profile.online is not None:
             from skyloom.stores.online.redis import RedisOnline
 
-            return RedisOnline(self.profile.online, expire=self.profile.clock == "system")
+            return RedisOnline(resolved_url(self.profile.online), expire=self.profile.clock == "system")
         from skyloom.stores.online.lmdb import LmdbOnline
 
         return LmdbOnline(self.state / "online")

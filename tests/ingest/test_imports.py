@@ -190,6 +190,7 @@ def test_paths_that_hold_nothing_to_read(stores: Any, tmp_path: Path) -> None:
 
 
 def test_rows_are_counted_before_they_are_read(tmp_path: Path) -> None:
-    for name in ("a.parquet", "a.ndjson", "a.feather"):
+    names = ("a.parquet", "a.csv", "a.ndjson", "a.feather")
+    for name in names:
         WRITERS[name](table(), tmp_path / name)
-    assert [count_rows(tmp_path / name) for name in ("a.parquet", "a.ndjson", "a.feather")] == [5, 5, 0]
+    assert [count_rows(tmp_path / name) for name in names] == [5, 5, 5, 0]

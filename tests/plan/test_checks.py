@@ -107,7 +107,8 @@ CASES = {
     ),
     "aggregates_of_numbers: in order": (
         [('sky.max("arr_delay_min"', 'sky.last("dest"')],
-        "dest_recent.worst: last needs numbers or times, and 'dest' is a string",
+        "dest_recent.worst: last needs numbers or times, and 'dest' is a string; for the newest row, whatever its types, "
+        "declare sky.Table(SOURCE, by='dest') and take its ['dest']",
     ),
     "conditions_hold_or_not": (
         [('over=["3h"]', 'over=["3h"], where=sky.col("arr_delay_min") + 1')],

@@ -62,6 +62,13 @@ def test_the_settings_name_the_project_and_its_module(tmp_path: Path):
     assert (project.name, project.module) == ("store", "b.py")
 
 
+def test_without_a_model_the_file_with_the_sources_is_the_project(tmp_path: Path):
+    write(tmp_path, shop_py=VISITS, helper_py="import skyloom\nN = 1\n")
+    assert load(tmp_path).module == "shop.py"
+    write(tmp_path, other_py=VISITS)
+    assert "several files declare sources: other.py, shop.py" in refusal(tmp_path)
+
+
 def test_a_second_name_does_not_rename(tmp_path: Path):
     assert list(load(write(tmp_path, shop_py=VISITS + MODEL + "again = visits\n")).sources) == ["visits"]
 

@@ -266,8 +266,9 @@ def test_urls_that_cannot_be(url):
     assert "secret" not in str(error.value)
 
 
-def test_secrets_come_from_the_environment(monkeypatch):
-    mine = kafka_settings("kafka://localhost?sasl.password=env:SKYLOOM_TEST_SECRET&sasl.username=me")
+@pytest.mark.parametrize("named", ["env:SKYLOOM_TEST_SECRET", "${SKYLOOM_TEST_SECRET}"])
+def test_secrets_come_from_the_environment(monkeypatch, named):
+    mine = kafka_settings(f"kafka://localhost?sasl.password={named}&sasl.username=me")
     with pytest.raises(UsageError, match="SKYLOOM_TEST_SECRET"):
         mine.properties()
     monkeypatch.setenv("SKYLOOM_TEST_SECRET", "hidden")

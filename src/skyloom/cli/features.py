@@ -88,7 +88,7 @@ def preview(
 
     out = Out(json=json)
     found = compute(open_platform(profile=profile), name, entity, at, rows)
-    out.line(f"{found.group} at {moment(found.at_ms)}, from {found.events:,} events")
+    out.line(f"{found.group} at {moment(found.at_ms)}, from {found.events:,} {'event' if found.events == 1 else 'events'}")
     out.table(found.columns, found.rows)
     out.document(found)
 

@@ -143,9 +143,13 @@ def _count_lines(path: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 22), b""))
 
 
+def _count_records(path: Path) -> int:
+    return max(0, _count_lines(path) - 1)  # the first line has the names
+
+
 _COUNTERS: dict[str, Callable[[Path], int]] = {
     ".parquet": _count_parquet,
-    ".csv": _count_lines,
+    ".csv": _count_records,
     ".ndjson": _count_lines,
     ".jsonl": _count_lines,
 }

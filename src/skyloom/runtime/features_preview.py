@@ -12,6 +12,7 @@ from skyloom.features.columns import effective_times
 from skyloom.features.dataset import read_events
 from skyloom.features.pit import Asked, join
 from skyloom.features.program import columns_read
+from skyloom.features.tables import looked_up
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES
 from skyloom.kernel.errors import NotFound, UsageError
@@ -21,7 +22,7 @@ from skyloom.kernel.schema import Type
 from skyloom.platform import Platform
 from skyloom.ports.lake import Lake
 from skyloom.runtime.applying import plan
-from skyloom.runtime.features import found_features
+from skyloom.runtime.features import columns_of, found_features
 from skyloom.runtime.narrow import NarrowLake, reach_of
 
 
@@ -39,7 +40,7 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 def preview(platform: Platform, name: str, entity: str | None = None, at: str | None = None, most: int = 10) -> Preview:
-    """A feature, or all of a group, as it is declared now (applied or not), from the events in the lake.
+    """A feature, all of a group, or the rows of an entity table, as declared now (applied or not), from the lake's events.
 
     An event counts from its time plus its source's declared delay on, as in a training set from imported history. ``at`` is
     ISO 8601 text (just after the newest event when not given), ``entity`` the values of the group's columns with commas
@@ -48,10 +49,6 @@ def preview(platform: Platform, name: str, entity: str | None = None, at: str | 
     project = plan(platform).project
     group_name, wanted = found_features(project, name)
     group = project.groups[group_name]
-    if group.attributes:
-        raise UsageError(
-            f"{group_name} is an entity table: its values are its newest rows", fix="preview a windowed feature"
-        )
     source = project.sources[group.source]
     t = None if at is None else moment_of(at)
     events = _events(platform.lake, group, source, t)
@@ -68,8 +65,7 @@ def preview(platform: Platform, name: str, entity: str | None = None, at: str | 
             _require_known(group, events, asked)
     t = int(order.max()) + 1 if t is None else t
     values = _values(group, source, events, order, asked, t)
-    names = [aggregate.name for aggregate in group.aggregates]
-    places = [names.index(column) for column in wanted]
+    places = [columns_of(group).index(column) for column in wanted]
     keys = zip(*(column.to_pylist() for column in asked), strict=True)
     rows = tuple((*key, *(row[place] for place in places)) for key, row in zip(keys, values, strict=True))
     return Preview(group_name, t, len(events), (*group.by, *wanted), rows)
@@ -77,10 +73,19 @@ def preview(platform: Platform, name: str, entity: str | None = None, at: str | 
 
 def _values(
     group: FeatureGroupDef, source: SourceDef, events: pa.Table, order: Any, asked: list[pa.ChunkedArray], t: int
-) -> list[list[float | None]]:
+) -> list[list[Any]]:
     moments = np.full(len(asked[0]), t, np.int64)
+    if group.attributes:
+        rows = looked_up(group, source, events, order, Asked(asked, moments, moments))
+        return [list(row) for row in zip(*(_plain(column) for column in rows), strict=True)]
     values: Any = join(group, source, events, order, Asked(asked, moments, moments))
     return [[None if isnan(value) else value for value in row] for row in values.tolist()]
+
+
+def _plain(column: pa.ChunkedArray) -> list[Any]:
+    """Values as they are printed and written as JSON: a time is ISO 8601 text."""
+    values = column.to_pylist()
+    return [value.isoformat() if isinstance(value, datetime) else value for value in values]
 
 
 def moment_of(text: str) -> int:

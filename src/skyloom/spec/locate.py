@@ -10,13 +10,15 @@ from skyloom.spec.profile import FILE, read_settings
 
 _KEYS = ("name", "module")
 _DECLARES_MODEL = re.compile(r"^@(\w+\.)?model\(", re.MULTILINE)
+_DECLARES_SOURCE = re.compile(r"^\w+\s*=\s*(\w+\.)?Source\(", re.MULTILINE)
 
 
 def locate(directory: Path) -> tuple[str, Path]:
     """The name of the project in ``directory`` and its module's file.
 
-    ``[project]`` of ``skyloom.toml`` says both; without ``module`` it is the one Python file that declares a model, and
-    without ``name`` the project is called as its file. Raises `DeclarationError` when that is no file or not one.
+    ``[project]`` of ``skyloom.toml`` says both; without ``module`` it is the one Python file that declares a model (or
+    where none does, a source), and without ``name`` the project is called as its file. Raises `DeclarationError` when that
+    is no file or not one.
     """
     if not directory.is_dir():
         raise DeclarationError(f"there is no directory {directory}", fix="skyloom new DIR --example flights")
@@ -52,22 +54,24 @@ def _declared(directory: Path, module: str) -> Path:
 
 
 def _only(directory: Path) -> Path:
-    candidates = [path for path in sorted(directory.glob("*.py")) if _declares_model(path)]
+    files = sorted(directory.glob("*.py"))
+    models = [path for path in files if _declares(_DECLARES_MODEL, path)]
+    candidates = models or [path for path in files if _declares(_DECLARES_SOURCE, path)]
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
         raise DeclarationError(
-            "no Python file here declares a model",
+            "no Python file here declares a model or a source",
             tried=f"{directory}/*.py",
             fix="skyloom new DIR --example flights, or run this in the project's directory",
         )
     raise DeclarationError(
-        f"several files declare models: {', '.join(path.name for path in candidates)}",
+        f"several files declare {'models' if models else 'sources'}: {', '.join(path.name for path in candidates)}",
         tried=f"{directory}/*.py",
         fix=f'say which one in {FILE}: [project] module = "{candidates[0].name}"',
     )
 
 
-def _declares_model(path: Path) -> bool:
+def _declares(what: re.Pattern[str], path: Path) -> bool:
     text = path.read_text("utf-8", errors="replace")
-    return "skyloom" in text and _DECLARES_MODEL.search(text) is not None
+    return "skyloom" in text and what.search(text) is not None

@@ -51,7 +51,14 @@ def aggregates_of_numbers(project: Project) -> Iterator[Problem]:
             kinds, called = (ORDERED, "numbers or times") if aggregate.kind in _PUT_IN_ORDER else (NUMBERS, "numbers")
             if schema[column].type not in kinds:
                 what = f"{aggregate.kind} needs {called}, and {column!r} is a {schema[column].type}"
-                yield Problem(where, what, "take a column of float, int or bool, or sky.count")
+                yield Problem(where, what, _instead(aggregate, column, group))
+
+
+def _instead(aggregate: Aggregate, column: str, group: Features) -> str:
+    if aggregate.kind == "last":
+        by = group.by[0] if len(group.by) == 1 else group.by
+        return f"for the newest row, whatever its types, declare sky.Table(SOURCE, by={by!r}) and take its [{column!r}]"
+    return "take a column of float, int or bool, or sky.count"
 
 
 def conditions_hold_or_not(project: Project) -> Iterator[Problem]:

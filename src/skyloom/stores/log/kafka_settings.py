@@ -6,6 +6,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from skyloom.kernel.errors import DeclarationError, UsageError
+from skyloom.kernel.locations import resolved
 
 _LONGEST = 249  # of a topic's name, in Kafka
 _PLAIN = re.compile(rb"[A-Za-z0-9_]")
@@ -63,7 +64,8 @@ class KafkaSettings(NamedTuple):
 
 def kafka_settings(url: str) -> KafkaSettings:
     """Read a URL. Keys with a dot are librdkafka's properties, after ``topic.`` settings of new topics. The value
-    ``env:NAME`` is taken from the environment when a client is made, so that no secret stands in a file.
+    ``env:NAME``, or ``${NAME}`` in a value, is taken from the environment when a client is made, so that no secret stands
+    in a file.
 
     Raises `DeclarationError` for what is no address of Kafka, and for settings that it has not.
 
@@ -116,7 +118,7 @@ def _escaped(byte: bytes) -> str:
 
 def _value(name: str, value: str) -> str:
     if not value.startswith(_FROM_ENVIRONMENT):
-        return value
+        return resolved(value)
     variable = value.removeprefix(_FROM_ENVIRONMENT)
     found = os.environ.get(variable)
     if found is None:
