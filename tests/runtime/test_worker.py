@@ -96,7 +96,7 @@ def test_imported_history_is_never_dead_and_comes_in_once_however_old(world: Any
 
 
 def test_a_group_is_served_when_it_is_built_and_not_before(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("skyloom.runtime.worker.builder.ROWS", 10)
+    monkeypatch.setattr("skyloom.runtime.worker.slices.ROWS", 10)
     fill(world)
     drain(world, BY_WHO)
     worker = Worker(world, project(BY_WHO, BY_ID))

@@ -19,7 +19,7 @@ from skyloom.features.fold import SourceFold
 from skyloom.kernel.units import HOUR
 from skyloom.ports.log import NewBatch
 from skyloom.runtime.worker import Erasure, Worker
-from skyloom.runtime.worker import builder as building
+from skyloom.runtime.worker import slices as building
 from skyloom.testing.faults import preload
 
 preload("deltalake", "lmdb", "skyloom.runtime.worker", "skyloom.stores.lake.delta", "skyloom.stores.online.lmdb")

@@ -8,6 +8,7 @@ import pytest
 from tests.runtime.worker_world import BY_ID, BY_WHO, START, World, contents, fill, project, put
 
 from skyloom.features import building, fold, seen
+from skyloom.kernel.errors import Conflict
 from skyloom.kernel.units import HOUR
 from skyloom.runtime.worker import Worker
 from skyloom.runtime.worker.fence import Fenced
@@ -83,6 +84,7 @@ def taken_over(world: Any, monkeypatch: pytest.MonkeyPatch | None) -> dict[str, 
     """A worker that another one follows, and that goes on nevertheless once something came in."""
     if monkeypatch is not None:
         monkeypatch.setattr(Fenced, "require", lambda self, view: None)
+        monkeypatch.setattr(fold.SourceFold, "require", lambda self, view, offset: None)
     fill(world, 4)
     zombie = Worker(world, project(BY_WHO))
     zombie.step()
@@ -95,5 +97,14 @@ def taken_over(world: Any, monkeypatch: pytest.MonkeyPatch | None) -> dict[str, 
     return contents(world, BY_WHO)
 
 
-def test_a_worker_without_a_fence_is_found(worlds: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_any_fence_is_found(worlds: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     assert taken_over(worlds[0], None) != taken_over(worlds[1], monkeypatch)
+
+
+def test_positions_are_a_fence_of_their_own(worlds: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fenced, "require", lambda self, view: None)
+    fill(worlds[0], 4)
+    zombie, other = Worker(worlds[0], project(BY_WHO)), Worker(worlds[0], project(BY_WHO))
+    other.drain()
+    with pytest.raises(Conflict, match="folded up to offset 36, not 0"):
+        zombie.step()

@@ -9,6 +9,7 @@ from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef, Pr
 from skyloom.kernel.schema import Field, Schema, Type
 from skyloom.kernel.units import DAY, HOUR, MINUTE
 from skyloom.ports.log import NewBatch
+from skyloom.spec.profile import Profile
 
 START = 15_900 * DAY
 SCHEMA = Schema(
@@ -59,6 +60,7 @@ class World:
         from skyloom.stores.online.lmdb import LmdbOnline
 
         self.directory = path
+        self.profile = Profile()
         self.clock = Clock()
         self.log: Any = LmdbLog(path / "log", map_bytes=1 << 26)
         self.online: Any = LmdbOnline(path / "online", map_bytes=1 << 26)
@@ -98,7 +100,7 @@ def contents(world: Any, *groups: FeatureGroupDef) -> dict[str, Any]:
     with world.online.read() as view:
         found: dict[str, Any] = {space: dict(view.scan(space)) for space in spaces}
     found["positions"].pop(b"worker/epoch", None)
-    for table in world.lake.tables():
+    for table in [name for name in world.lake.tables() if not name.startswith("progress")]:
         rows = world.lake.read(table)
         kept = [name for name in rows.column_names if not (table.startswith("quarantine") and name == "at")]
         found[table] = sorted(rows.select(kept).to_pylist(), key=repr)

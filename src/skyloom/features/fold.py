@@ -31,7 +31,7 @@ from skyloom.features.spaces import (
 )
 from skyloom.features.tables import fold_rows
 from skyloom.features.times import keep_ms
-from skyloom.kernel.errors import DataError
+from skyloom.kernel.errors import Conflict, DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 
@@ -71,37 +71,60 @@ class SourceFold:
         writer: OnlineWriter,
         events: pa.Table,
         end: int,
-        now_ms: int,
+        now_ms: int | None,
         *,
         known: Known | None = None,
         erased: Mask | None = None,
     ) -> Folded:
         """Fold decoded events (columns of `skyloom.ingest.codec.event_schema`) that end before offset ``end``.
 
-        ``known`` tells which imported rows beyond the horizon are in the lake; ``erased`` [n] are rows to be forgotten.
+        ``now_ms`` goes into the progress log, unless that holds more than this already (``None``). ``known`` tells which
+        imported rows beyond the horizon are in the lake; ``erased`` [n] are rows to be forgotten.
         A group that is still to be built is left alone, one that is being built takes what comes in behind its barrier.
         Raises `DataError` when a sum overflows; then the caller's transaction must be undone.
         """
         begun = self.position(writer)
         verdicts = self._verdicts(writer, events, known, erased)
         folded = _apart(events, verdicts)
+        late = self._follow(writer, folded.fresh, begun, end)
+        if now_ms is not None:
+            writer.put(progress_space(self.source.name), pack(end), pack(now_ms))
+        if len(events):
+            told = verdicts.tobytes() if verdicts.any() else b""
+            writer.put(verdicts_space(self.source.name), pack(end), pack(begun) + told)
+        return folded._replace(late=late)
+
+    def refold(self, writer: OnlineWriter, fresh: pa.Table, end: int) -> int:
+        """Fold first copies that are in the lake, where the log no longer holds them; how many were late."""
+        ts = effective_times(fresh.column(self.source.schema.time), fresh.column("_appended"))
+        self._seen.remember(writer, fresh, ts)
+        return self._follow(writer, fresh, self.position(writer), end)
+
+    def require(self, view: OnlineReader | OnlineWriter, offset: int) -> None:
+        """Raises `Conflict` when the source is folded up to another offset: somebody else did, or the store was lost."""
+        stands = self.position(view)
+        if stands != offset:
+            raise Conflict(
+                f"{self.source.name} is folded up to offset {stands}, not {offset}",
+                tried=f"a fold from offset {offset} on",
+                fix="nothing: the worker begins again from the store",
+            )
+
+    def _follow(self, writer: OnlineWriter, fresh: pa.Table, begun: int, end: int) -> int:
+        """Let groups, buildings and positions follow the first copies from ``begun`` to ``end``; how many were late."""
         missing = self.missing(writer) if begun else []
         in_work = buildings(writer, [group for group, _ in self.groups])
         late = 0
         for group, program in self.groups:
             building = in_work.get(tiles_space(group))
             if group not in missing:
-                late += fold_group(writer, group, program, self.source, folded.fresh)
+                late += fold_group(writer, group, program, self.source, fresh)
                 writer.put(POSITIONS, group_position(group), pack(end))
             if building is not None:
-                fold_group(writer, group, program, self.source, folded.fresh, building.space)
+                fold_group(writer, group, program, self.source, fresh, building.space)
                 building.followed(writer, end)
         writer.put(POSITIONS, source_position(self.source.name), pack(end))
-        writer.put(progress_space(self.source.name), pack(end), pack(now_ms))
-        if len(events):
-            told = verdicts.tobytes() if verdicts.any() else b""
-            writer.put(verdicts_space(self.source.name), pack(end), pack(begun) + told)
-        return folded._replace(late=late)
+        return late
 
     def missing(self, view: OnlineReader | OnlineWriter) -> list[FeatureGroupDef]:
         """The groups that are still to be built from history."""

@@ -87,8 +87,7 @@ class SeenKeys:
             return verdicts
         memory = _load(writer, self._source.name)
         imported = events.column("_imported").to_numpy()
-        marks = np.maximum.accumulate(np.append(memory.watermark, np.where(imported, NEVER, ts)))
-        cutoff = marks[:-1] - self._horizon if self._horizon is not None else np.full(len(ts), NEVER)
+        marks, cutoff = self._marks(memory, imported, ts)
         verdicts[~imported & (ts < cutoff)] = DEAD
         index = np.flatnonzero(verdicts == FRESH)
         mine = events.column(self._source.schema.key).take(pa.array(index))
@@ -99,6 +98,25 @@ class SeenKeys:
         self._turn(memory)
         writer.put(POSITIONS, memory_position(self._source.name), msgspec.msgpack.encode(memory))
         return verdicts
+
+    def remember(self, writer: OnlineWriter, events: pa.Table, ts: Int64s) -> None:
+        """Remember rows that are known to be first copies, as `judge` does of those that it finds to be."""
+        if len(events) == 0:
+            return
+        memory = _load(writer, self._source.name)
+        imported = events.column("_imported").to_numpy()
+        marks, cutoff = self._marks(memory, imported, ts)
+        keys = key_bytes(events.column(self._source.schema.key))
+        rows = _Rows(np.arange(len(events)), keys, ts, cutoff, imported)
+        memory.watermark = int(marks[-1])
+        self._remember(writer, memory, rows, np.ones(len(events), np.bool_), events.column("_offset").to_numpy())
+        self._turn(memory)
+        writer.put(POSITIONS, memory_position(self._source.name), msgspec.msgpack.encode(memory))
+
+    def _marks(self, memory: _Memory, imported: npt.NDArray[np.bool_], ts: Int64s) -> tuple[Int64s, Int64s]:
+        """The watermark before each row and after the last one, [n + 1]; the time behind which each is dead, [n]."""
+        marks = np.maximum.accumulate(np.append(memory.watermark, np.where(imported, NEVER, ts)))
+        return marks, marks[:-1] - self._horizon if self._horizon is not None else np.full(len(ts), NEVER)
 
     def forget(self, store: OnlineStore, sunk: int) -> None:
         """Drop the generations that are wholly behind the horizon and, as all before offset ``sunk``, in the lake."""

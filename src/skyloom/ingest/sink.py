@@ -46,6 +46,17 @@ def read_all(log: Log, source: SourceDef, offset: int, stop: int) -> pa.Table:
     return pa.concat_tables(tables)
 
 
+def rows_from(log: Log, topic: str, offset: int) -> int:
+    """How many rows a topic holds from ``offset`` on. Where offsets leave gaps, they are read to be counted."""
+    if log.dense:
+        return max(0, log.end(topic) - max(offset, log.start(topic)))
+    count = 0
+    while batches := log.read(topic, offset):
+        count += sum(batch.first + batch.count - max(batch.first, offset) for batch in batches)
+        offset = batches[-1].end
+    return count
+
+
 class TableSink:
     """Gathers rows for one lake table and appends them together with the position they end at.
 
@@ -58,7 +69,7 @@ class TableSink:
         self._lake, self._table, self._app = lake, table, app
         self._waiting: list[pa.Table] = []
         self.rows = 0
-        self._end = self.position = lake.position(table, app) or 0
+        self._end = self.position = self._stored = lake.position(table, app) or 0
 
     def offer(self, rows: pa.Table, end: int, offsets: pa.ChunkedArray | None = None) -> None:
         """Take rows of the log that end before offset ``end``; ``offsets`` are theirs where some may be in the table."""
@@ -69,11 +80,17 @@ class TableSink:
             self.rows += len(rows)
         self._end = max(end, self._end)
 
+    @property
+    def stored(self) -> int:
+        """The position that the lake itself holds; where `position` is beyond it, there was nothing to append."""
+        return self._stored
+
     def flush(self) -> int:
         """Append what waits, in one version of the table; how many rows. Raises `Transient`, and then all still waits."""
         count = self.rows
         if count:
             self._lake.append(self._table, pa.concat_tables(self._waiting), app=self._app, position=self._end)
+            self._stored = self._end
         self._waiting.clear()
         self.rows = 0
         self.position = self._end

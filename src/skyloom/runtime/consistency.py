@@ -83,6 +83,7 @@ class Watch:
         incident = self._report(model, compared.skew) if compared.skew.differences else None
         now = self._platform.clock.now_ms()
         self._keep(_moved(before, batches[-1].end, len(receipts) - len(sample), compared, now))
+        self._platform.log.commit(WATCHER, predictions_topic(model), batches[-1].end)
         return incident
 
     def _in_the_lake(self, batches: Sequence[LogBatch], sources: dict[str, SourceDef]) -> list[LogBatch]:

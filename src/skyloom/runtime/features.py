@@ -6,7 +6,7 @@ import msgspec
 
 from skyloom.features.building import Building, buildings
 from skyloom.features.spaces import group_position, pack, position, progress_space, source_position, tiles_space, unpack
-from skyloom.ingest.sink import events_topic
+from skyloom.ingest.sink import events_topic, rows_from
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.ids import nearest
 from skyloom.kernel.records.definitions import LIFETIME, AggregateDef, FeatureGroupDef, ModelDef, ProjectDef
@@ -23,8 +23,8 @@ class GroupStanding(msgspec.Struct, frozen=True):
     """One group: how it is declared and how it stands.
 
     ``state`` is ``built``, ``building`` (it cannot be read before its tiles hold all history), or ``rebuilding`` (it is
-    read as it was until then); ``left`` counts the offsets of history still to be built. ``behind`` is how many offsets the
-    stream is beyond it; ``fresh_ms`` is the moment at which it last folded anything (``None``: never).
+    read as it was until then); ``left`` counts the events of history still to be built. ``behind`` is how many rows the log
+    is beyond it; ``fresh_ms`` is the moment at which it last folded anything (``None``: never).
     """
 
     name: str
@@ -121,7 +121,6 @@ def _over(aggregate: AggregateDef) -> str:
 
 
 def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupStanding:
-    end = platform.log.end(events_topic(group.source))
     with platform.online.read() as view:
         folded = position(view, source_position(group.source)) or 0
         stands = position(view, group_position(group))
@@ -137,10 +136,20 @@ def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupSta
         lateness=format_duration(group.lateness_ms),
         tiles=tiles_space(group),
         state=_state(stands, folded, building),
-        left=0 if building is None else building.left,
-        behind=end - (stands or 0),
+        left=0 if building is None else _left(platform, group, building),
+        behind=rows_from(platform.log, events_topic(group.source), stands or 0),
         fresh_ms=None if entry is None else unpack(entry),
     )
+
+
+def _left(platform: Platform, group: FeatureGroupDef, building: Building) -> int:
+    """The events that are to be built still; those in the lake, where offsets do not count rows."""
+    table = events_topic(group.source)
+    if platform.log.dense or platform.lake.version(table) is None:
+        return building.left
+    within: list[tuple[str, str, object]] = [("_offset", ">=", building.state.position)]
+    within.append(("_offset", "<", building.state.barrier))
+    return len(platform.lake.read(table, columns=["_offset"], where=within))
 
 
 def _state(stands: int | None, folded: int, building: Building | None) -> str:

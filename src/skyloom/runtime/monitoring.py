@@ -8,7 +8,7 @@ from skyloom.cost import month_of, spent
 from skyloom.features.fold import SourceFold
 from skyloom.ingest.deadletter import count_dead
 from skyloom.ingest.receipts import predictions_topic
-from skyloom.ingest.sink import APP, events_topic
+from skyloom.ingest.sink import APP, events_topic, rows_from
 from skyloom.kernel.money import Money
 from skyloom.kernel.records.definitions import ModelDef, ProjectDef
 from skyloom.kernel.records.prediction import Outcome
@@ -135,14 +135,15 @@ def lags(platform: Platform, project: ProjectDef) -> dict[str, Lag]:
         fold, topic = SourceFold(source, []), events_topic(name)
         with platform.online.read() as view:
             worked, unsunk = fold.position(view), fold.unsunk(view)
-        end = platform.log.end(topic)
-        found[topic] = Lag(end - worked, end - (worked if unsunk is None else unsunk), count_dead(platform.lake, name))
+        unfolded = rows_from(platform.log, topic, worked)
+        waiting = unfolded if unsunk is None else rows_from(platform.log, topic, unsunk)
+        found[topic] = Lag(unfolded, waiting, count_dead(platform.lake, name))
     for name in project.models:
         topic = predictions_topic(name)
         with platform.online.read() as view:
             worked = read_position(view, topic)
-        end = platform.log.end(topic)
-        found[topic] = Lag(end - worked, end - (platform.lake.position(topic, APP) or 0))
+        sunk = platform.lake.position(topic, APP) or 0
+        found[topic] = Lag(rows_from(platform.log, topic, worked), rows_from(platform.log, topic, sunk))
     return found
 
 

@@ -10,7 +10,7 @@ from skyloom.kernel.errors import Transient
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.definitions import ProjectDef
 from skyloom.platform import Platform
-from skyloom.runtime.worker import Worker
+from skyloom.runtime.worker import Worker, require_same_log
 
 _SPACE, _ASKED, _DONE = "control", b"flush/asked", b"flush/done"
 _PATIENCE_S = 60.0
@@ -37,13 +37,14 @@ def settle(platform: Platform, project: ProjectDef) -> None:
     """Return when everything that is in the log now is folded, joined and in the lake.
 
     Does the work itself when nobody owns it, and asks the owner otherwise. Raises `Transient` when the owner does not
-    answer within a minute.
+    answer within a minute, and `DataError` where lake or online store followed another log.
     """
     asked: bytes | None = None
     deadline = time.monotonic() + _PATIENCE_S
     while time.monotonic() < deadline:
         with owning(platform) as mine:
             if mine:
+                require_same_log(platform)
                 Worker(platform, project).drain()
                 return
         asked = asked or _ask(platform)

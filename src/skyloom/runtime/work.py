@@ -14,7 +14,7 @@ from skyloom.runtime.bridges import Bridges
 from skyloom.runtime.ownership import answer, owning
 from skyloom.runtime.served import worker_project
 from skyloom.runtime.signals import Ending
-from skyloom.runtime.worker import Worker
+from skyloom.runtime.worker import Worker, require_same_log
 
 _log = logging.getLogger("skyloom.work")
 
@@ -27,18 +27,26 @@ LOOK_S = 0.5
 
 
 def work(platform: Platform) -> None:
-    """Work until SIGTERM or SIGINT, then bring what waits into the lake."""
+    """Work until SIGTERM or SIGINT, then bring what waits into the lake. What a store refuses or cannot do now is begun
+    again from where the stores stand."""
     ending = Ending()
     while not ending.asked:
-        with owning(platform) as mine:
-            if mine:
-                _own(platform, ending)
-            else:
-                ending.wait(LONGEST_PAUSE_S)
+        try:
+            with owning(platform) as mine:
+                if mine:
+                    _own(platform, ending)
+                else:
+                    ending.wait(LONGEST_PAUSE_S)
+        except Conflict as error:
+            _log.warning("%s", error)
+        except Transient as error:
+            _log.warning("%s; trying again", error)
+            ending.wait(AFTER_FAULT_S)
 
 
 def _own(platform: Platform, ending: Ending) -> None:
     project = worker_project(platform)
+    require_same_log(platform)
     with closing(Bridges(platform, project)) as bridges:
         _work(platform, ending, project, bridges)
 
@@ -48,17 +56,8 @@ def _work(platform: Platform, ending: Ending, project: ProjectDef, bridges: Brid
     notify_ready()
     pause, looked = SHORTEST_PAUSE_S, time.monotonic()
     while not ending.asked:
-        try:
-            busy = bridges.step() + worker.step()
-            asked = answer(platform, worker, asked)
-        except Conflict as error:
-            _log.warning("%s", error)
-            return
-        except Transient as error:
-            _log.warning("%s; trying again", error)
-            ending.wait(AFTER_FAULT_S)
-            worker = Worker(platform, project)  # what was half done is read again from where the stores stand
-            continue
+        busy = bridges.step() + worker.step()
+        asked = answer(platform, worker, asked)
         pause = SHORTEST_PAUSE_S if busy else min(pause * 1.3, LONGEST_PAUSE_S)
         if busy < MANY:
             ending.wait(pause)

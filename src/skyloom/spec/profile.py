@@ -27,6 +27,13 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
 
 
+class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long the log keeps what is in the lake: ``days``, and at most ``gigabytes`` (10^9 bytes) a topic; 0 is no limit."""
+
+    days: float = 7.0
+    gigabytes: float = 20.0
+
+
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table of ``skyloom.toml``. A store without a URL is the embedded one, in the project's ``.skyloom`` folder.
 
@@ -41,6 +48,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: str | None = None
     serving: Workers = Workers()
     api: Address = Address()
+    retention: Kept = Kept()
     price_per_core_hour: float = 0.0
     clock: str = "system"
     retrain: bool = True
@@ -65,7 +73,7 @@ def load_profile(directory: Path, name: str = LOCAL) -> Profile:
         )
     table = tables.get(name, {})
     _check_keys(f"[{name}]", table, Profile)
-    for key, kind in (("serving", Workers), ("api", Address)):
+    for key, kind in (("serving", Workers), ("api", Address), ("retention", Kept)):
         _check_keys(f"{key} of [{name}]", table.get(key), kind)
     try:
         profile = msgspec.convert(table, Profile)
@@ -111,6 +119,11 @@ def _sensible(name: str, profile: Profile) -> Profile:
         ),
         (not 0 <= profile.api.port <= 65535, f"api.port = {profile.api.port}", "give a port, 0 to 65535 (0: any)"),
         (profile.serving.workers < 1, f"serving.workers = {profile.serving.workers}", "give at least 1"),
+        (
+            not (profile.retention.days >= 0 and profile.retention.gigabytes >= 0),
+            f"retention of {profile.retention.days:g} days and {profile.retention.gigabytes:g} gigabytes",
+            "give 0 (no limit) or more",
+        ),
         (not profile.price_per_core_hour >= 0, f"price_per_core_hour = {profile.price_per_core_hour}", "give 0 or more"),
     ]
     for wrong, what, fix in faults:

@@ -13,11 +13,12 @@ from skyloom.delivery.rollout import FINISHED
 from skyloom.examples.flights.prepare import days, midnight
 from skyloom.features.spaces import position, source_position
 from skyloom.ingest.receipts import predictions_topic
+from skyloom.ingest.sink import rows_from
 from skyloom.kernel.clock import DataClock
 from skyloom.kernel.errors import Refused, SkyloomError
 from skyloom.kernel.records.release import Rollout
 from skyloom.kernel.units import DAY
-from skyloom.monitoring.outcomes import outcomes_end, read_position
+from skyloom.monitoring.outcomes import outcomes_end, read_counts, read_position
 from skyloom.platform import Platform, open_platform
 from skyloom.runtime.applying import apply
 from skyloom.runtime.control import require_rollout
@@ -156,10 +157,15 @@ def _serve(stage: Stage, pid: int, address: str) -> None:
 
 
 def _until_logged(platform: Platform, requests: int) -> None:
-    """Receipts reach the log a moment after their answers: wait until that of the last answer is there."""
+    """Receipts reach the log, and the join, a moment after their answers: wait until that of the last answer is there."""
     deadline = time.monotonic() + _LOGGED_S
-    while platform.log.end(predictions_topic(MODEL)) < requests and time.monotonic() < deadline:
+    while _joined(platform) < requests and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def _joined(platform: Platform) -> int:
+    with platform.online.read() as view:
+        return read_counts(view, MODEL).served
 
 
 def _skew(stage: Stage) -> None:
@@ -219,7 +225,7 @@ def _kept_pace(platform: Platform) -> Rollout:
         rollout = require_rollout(platform, MODEL)
         with platform.online.read() as view:
             unjudged = outcomes_end(view, MODEL) - rollout.position
-            unjoined = platform.log.end(topic) - read_position(view, topic)
+            unjoined = rows_from(platform.log, topic, read_position(view, topic))
         if unjudged + unjoined <= _UNJUDGED or rollout.state in FINISHED or time.monotonic() > deadline:
             return rollout
         time.sleep(0.002)

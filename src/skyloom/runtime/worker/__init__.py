@@ -2,9 +2,21 @@
 
 from skyloom.runtime.worker.erasure import Erasure, erase
 from skyloom.runtime.worker.horizon import horizon_of
+from skyloom.runtime.worker.identity import require_same_log
 from skyloom.runtime.worker.labels import label_rows
 from skyloom.runtime.worker.lag import Lag
 from skyloom.runtime.worker.rebuilding import Progress, progress_of, rebuild
 from skyloom.runtime.worker.worker import Worker
 
-__all__ = ["Erasure", "Lag", "Progress", "Worker", "erase", "horizon_of", "label_rows", "progress_of", "rebuild"]
+__all__ = [
+    "Erasure",
+    "Lag",
+    "Progress",
+    "Worker",
+    "erase",
+    "horizon_of",
+    "label_rows",
+    "progress_of",
+    "rebuild",
+    "require_same_log",
+]

@@ -4,15 +4,9 @@ from collections.abc import Callable
 
 from skyloom.features.building import Building, buildings
 from skyloom.features.fold import SourceFold
-from skyloom.ingest.codec import event_schema
-from skyloom.ingest.sink import events_topic
 from skyloom.ports.lake import Lake
 from skyloom.ports.online import OnlineStore
-
-ROWS = 20_000
-"""Events of the lake that one step folds, about."""
-
-_NARROWEST, _WIDEST = 1_000, 2**40
+from skyloom.runtime.worker.slices import Slices
 
 
 class Builder:
@@ -21,9 +15,9 @@ class Builder:
     """
 
     def __init__(self, lake: Lake, online: OnlineStore, fold: SourceFold, sunk: Callable[[int], int]) -> None:
-        self._lake, self._online, self._fold, self._sunk = lake, online, fold, sunk
+        self._online, self._fold, self._sunk = online, fold, sunk
+        self._slices = Slices(lake, fold.source)
         self._groups = [group for group, _ in fold.groups]
-        self._width = ROWS
 
     def step(self) -> int:
         """The next part of the first building; 0 when nothing is being built, else how many rows were folded, at least 1."""
@@ -38,21 +32,7 @@ class Builder:
 
     def _fold_part(self, building: Building) -> int:
         begin = building.state.position
-        stop = min(building.state.barrier, begin + self._width, self._sunk(begin))
-        source = self._fold.source
-        table, where = events_topic(source.name), [("_offset", ">=", begin), ("_offset", "<", stop)]
-        if self._lake.version(table) is None:
-            rows = event_schema(source.schema).empty_table()
-        else:
-            rows = self._lake.read(table, where=list[tuple[str, str, object]](where)).sort_by("_offset")
+        rows, stop = self._slices.read(begin, min(building.state.barrier, self._sunk(begin)))
         with self._online.write(durable=False) as writer:
             self._fold.advance(writer, building, rows, stop)
-        self._adapt(len(rows))
         return max(1, len(rows))
-
-    def _adapt(self, rows: int) -> None:
-        """Offsets need not be dense: what is read at once follows what was found."""
-        if rows < ROWS // 4:
-            self._width = min(self._width * 4, _WIDEST)
-        elif rows > ROWS * 2:
-            self._width = max(self._width // 2, _NARROWEST)

@@ -10,7 +10,7 @@ from skyloom.features.building import buildings, restart
 from skyloom.features.fold import fold_group
 from skyloom.features.spaces import entity_key, tiles_space
 from skyloom.ingest.deadletter import dead_letter_table
-from skyloom.ingest.sink import events_topic
+from skyloom.ingest.sink import events_topic, rows_from
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.monitoring.outcomes import read_position, write_position
 from skyloom.platform import Platform
@@ -41,8 +41,10 @@ class ErasuresLine:
         self._listen()
 
     def step(self) -> int:
-        """Carry out the next erasure; how many."""
+        """Carry out the next erasure; how many. None while a source lags behind what the lake holds of it."""
         self._listen()
+        if any(line.recovering for line in self._sources.values()):
+            return 0
         batches = self._platform.log.read(TOPIC, self._offset, 1)
         if not batches:
             return 0
@@ -56,7 +58,7 @@ class ErasuresLine:
 
     def lag(self) -> Lag:
         """How many erasures are to be carried out."""
-        left = self._platform.log.end(TOPIC) - self._offset
+        left = rows_from(self._platform.log, TOPIC, self._offset)
         return Lag(left, left)
 
     def _listen(self) -> None:

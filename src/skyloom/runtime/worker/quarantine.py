@@ -7,9 +7,10 @@ import msgspec
 import pyarrow as pa
 
 from skyloom.ingest.contract import REJECTED
-from skyloom.ingest.sink import TableSink
+from skyloom.ingest.sink import TableSink, rows_from
 from skyloom.platform import Platform
 from skyloom.runtime.worker.lag import Lag
+from skyloom.runtime.worker.retention import Sunk
 
 
 class QuarantineLine:
@@ -40,10 +41,14 @@ class QuarantineLine:
         """Bring what waits into the lake."""
         self._sink.flush()
 
+    def sunk(self) -> Sunk:
+        """How far the lake has come."""
+        return Sunk(self._topic, self._sink.stored)
+
     def lag(self) -> Lag:
         """How far the topic is behind."""
-        end = self._platform.log.end(self._topic)
-        return Lag(end - self._offset, end - self._sink.position)
+        log = self._platform.log
+        return Lag(rows_from(log, self._topic, self._offset), rows_from(log, self._topic, self._sink.position))
 
 
 def _table(rows: Sequence[tuple[str, str, str, int]]) -> pa.Table:

@@ -3,22 +3,26 @@
 from collections.abc import Sequence
 
 from skyloom.ingest.receipts import decode_receipts, predictions_topic, receipts_table
-from skyloom.ingest.sink import TableSink
+from skyloom.ingest.sink import TableSink, rows_from
 from skyloom.kernel.records.definitions import ModelDef
 from skyloom.monitoring.outcomes import join_predictions, read_position, sweep_expired, write_position
 from skyloom.platform import Platform
 from skyloom.ports.log import LogBatch
 from skyloom.ports.online import OnlineStore
 from skyloom.runtime.worker.lag import Lag
+from skyloom.runtime.worker.lost_receipts import LostReceipts
+from skyloom.runtime.worker.retention import Sunk
+from skyloom.runtime.worker.source import SourceLine
 
 
 class ReceiptsLine:
     """One model: its receipts joined with labels and sunk."""
 
-    def __init__(self, platform: Platform, online: OnlineStore, model: ModelDef) -> None:
-        self._platform, self._online, self._model = platform, online, model
+    def __init__(self, platform: Platform, online: OnlineStore, model: ModelDef, labels: SourceLine | None) -> None:
+        self._platform, self._online, self._model, self._labels = platform, online, model, labels
         self._topic = predictions_topic(model.name)
         self._sink = TableSink(platform.lake, self._topic)
+        self._lost = LostReceipts(platform, online, model)
         with online.read() as view:
             self._offset = read_position(view, self._topic)
         self._reread()
@@ -29,7 +33,12 @@ class ReceiptsLine:
         return self._sink.rows
 
     def step(self) -> int:
-        """Join the next receipts with their labels; how many."""
+        """Join the next receipts with their labels; how many. None while a store that was lost lacks labels that it had:
+        time passes with the receipts, and labels must not be behind it."""
+        if self._labels is not None and self._labels.recovering:
+            return 0
+        if self._lost.lost:
+            return self._fill()
         batches = self._platform.log.read(self._topic, self._offset)
         if not batches:
             return 0
@@ -50,14 +59,26 @@ class ReceiptsLine:
 
     def lag(self) -> Lag:
         """How far the topic is behind."""
-        end = self._platform.log.end(self._topic)
-        return Lag(end - self._offset, end - self._sink.position)
+        log = self._platform.log
+        return Lag(rows_from(log, self._topic, self._offset), rows_from(log, self._topic, self._sink.position))
+
+    def sunk(self) -> Sunk:
+        """How far the lake has come."""
+        return Sunk(self._topic, self._sink.stored)
+
+    def _fill(self) -> int:
+        count = self._lost.step()
+        with self._online.read() as view:
+            self._offset = read_position(view, self._topic)
+        return count
 
     def _reread(self) -> None:
         """Offer the receipts that were joined but not sunk."""
         at = self._sink.position
         while at < self._offset:
             batches = [batch for batch in self._platform.log.read(self._topic, at) if batch.first < self._offset]
+            if not batches:
+                break
             at = batches[-1].end
             self._offer(batches)
 

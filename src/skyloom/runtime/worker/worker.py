@@ -9,6 +9,7 @@ from skyloom.runtime.worker.fence import Fenced
 from skyloom.runtime.worker.lag import Lag
 from skyloom.runtime.worker.quarantine import QuarantineLine
 from skyloom.runtime.worker.receipts import ReceiptsLine
+from skyloom.runtime.worker.retention import Retention
 from skyloom.runtime.worker.source import SourceLine
 
 MAX_WAITING = 50_000
@@ -25,12 +26,14 @@ class Worker:
     def __init__(self, platform: Platform, project: ProjectDef) -> None:
         online = Fenced(platform.online)
         sources = [SourceLine(platform, online, source, project) for source in project.sources.values()]
-        self._lines = [
-            ErasuresLine(platform, online, sources),
+        by_name = {line.source.name: line for line in sources}
+        self._kept = [
             *sources,
-            *(ReceiptsLine(platform, online, model) for model in project.models.values()),
+            *(ReceiptsLine(platform, online, m, by_name.get(m.label.source)) for m in project.models.values()),
             *(QuarantineLine(platform, source) for source in project.sources),
         ]
+        self._lines = [ErasuresLine(platform, online, sources), *self._kept]
+        self._retention = Retention(platform)
         self._oldest: float | None = None
 
     def step(self) -> int:
@@ -54,6 +57,7 @@ class Worker:
         for line in self._lines:
             line.flush()
         self._oldest = None
+        self._retention.tell(*(line.sunk() for line in self._kept))
 
     def lag(self) -> Lag:
         """How far it is behind, over all topics."""
