@@ -114,6 +114,11 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a column too many": (lambda: stream(table([GOOD]).append_column("y", pa.array([1.0]))), "y: unknown column"),
     "texts for numbers": (lambda: stream(swapped("x", pa.array(["1"]))), "x is string, but arrivals declares float"),
     "a list": (lambda: stream(swapped("note", pa.array([["a"]]))), "note is list"),
+    "a dictionary of lists": (lambda: stream(swapped("note", coded(pa.array([["a"]])))), "note is list"),
+    "a dictionary of views": (
+        lambda: stream(swapped("note", coded(pa.array(["a"], pa.string_view())))),
+        "note is string_view",
+    ),
     "unsigned": (lambda: stream(swapped("n", pa.array([2**63], pa.uint64()))), "n is uint64"),
     "an unsafe float": (lambda: stream(swapped("x", pa.array([2**60 + 1]))), "x is int64"),
     "many rows": (
@@ -124,6 +129,10 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "a bomb of a dictionary": (lambda: stream(dictionary()), "unpacks to more than"),
     "a bomb of views": (lambda: stream(views()), "unpacks to more than"),
 }
+
+
+def coded(values: pa.Array) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), values)
 
 
 def dictionary() -> pa.Table:

@@ -86,6 +86,7 @@ def test_of_many_rejections_the_first_are_told(served: Served) -> None:
         (b"x", {"content-type": "application/vnd.apache.parquet"}, 415, "not as application/vnd.apache.parquet"),
         (b"[" + b"1," * 65_536 + b"1]", {}, 400, "more than 65,536 rows"),
         (b"1\n" * 65_537, LINES, 400, "more than 65,536 rows"),
+        (b"1\r" * 65_537, LINES, 400, "more than 65,536 rows"),
         (b" " * 1_000_001, ARROW, 413, "longer than 1,000,000 bytes"),
     ],
 )

@@ -128,17 +128,16 @@ def _missing_columns(missing: list[str], names: Sequence[str], source: SourceDef
 def _convert(column: pa.ChunkedArray, field: Field, source: SourceDef, origin: str) -> pa.ChunkedArray:
     wanted, found = ARROW_TYPES[field.type], column.type
     if pa.types.is_dictionary(found):
-        column = column.cast(found.value_type)
-        found = column.type
+        found = found.value_type
     what = f"{origin}: {field.name} is {found}, but {source.name} declares {field.type}"
-    tried = f"a conversion from {found} to {wanted} without loss"
+    tried = f"a conversion from {column.type} to {wanted} without loss"
     fix = f"write the file with {field.name} as {wanted}, or declare another type"
     if not _FITS[field.type](found) and not pa.types.is_null(found):
         raise DataError(what, tried=tried, fix=fix)
     finer = pa.types.is_timestamp(found) and found.unit in ("us", "ns")  # a moment keeps its milliseconds
     try:
-        return column.cast(wanted, safe=not finer)
-    except pa.ArrowInvalid as error:
+        return (column if found == column.type else column.cast(found)).cast(wanted, safe=not finer)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"{what}: {error}", tried=tried, fix=fix) from error
 
 

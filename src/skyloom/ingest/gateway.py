@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from skyloom.ingest.limits import MAX_REQUEST_ROWS, too_many
 from skyloom.ingest.rows import Value, check_row, encode_rows, row_type
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import SourceDef
@@ -105,8 +106,12 @@ def judge_lines(body: bytes, source: SourceDef, now_ms: int) -> Judged:
     >>> visits = SourceDef("visits", Schema((Field("id", Type.STRING), Field("at", Type.TIMESTAMP)), "id", "at"))
     >>> judge_lines(b'{"id": "a", "at": 5}\\n{"id": 3, "at": 5}\\n', visits, 10).bad
     [Bad(row=1, reason='id: expected a string, got int', text='{"id": 3, "at": 5}')]
+
+    Raises `DataError` for more than `MAX_REQUEST_ROWS` lines.
     """
     lines = [line for line in body.splitlines() if line.strip()]
+    if len(lines) > MAX_REQUEST_ROWS:
+        raise too_many()
     return judge_each(lines, row_type(source.schema).from_json, as_json, source, now_ms)
 
 

@@ -5,7 +5,6 @@ from concurrent.futures import Executor
 
 from skyloom.ingest.gateway import Accepted, Judge, take_many
 from skyloom.kernel.clock import Clock
-from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import SourceDef
 from skyloom.ports import Log
 from skyloom.serving.metrics import Metrics
@@ -50,11 +49,18 @@ class Ingestion:
                 done = await loop.run_in_executor(self._executor, take_many, self._log, source, rows, self._clock.now_ms())
             except Exception as error:  # noqa: BLE001  # nobody else would hear of it: each who waits gets it
                 for _, future in batch:
-                    future.set_exception(error)
+                    _tell(future, error)
             else:
                 for (_, future), accepted in zip(batch, done, strict=True):
-                    if isinstance(accepted, DataError):
-                        future.set_exception(accepted)
-                    else:
-                        future.set_result(accepted)
+                    _tell(future, accepted)
         del self._waiting[id(source)]
+
+
+def _tell(future: "asyncio.Future[Accepted]", done: Accepted | Exception) -> None:
+    """Give who waits the answer; who was cancelled meanwhile does not hold up the others."""
+    if future.done():
+        return
+    if isinstance(done, Exception):
+        future.set_exception(done)
+    else:
+        future.set_result(done)
