@@ -15,7 +15,15 @@ from skyloom.ports.log import Log, NewBatch
 MOST = 10_000
 """Messages that are taken, appended and remembered together."""
 
-_POSITIONS = msgspec.msgpack.Decoder(dict[int, int])
+
+class Positions(msgspec.Struct, array_like=True, frozen=True):
+    """The next offset of each partition of the topic that ``of`` names."""
+
+    of: str
+    next: dict[int, int]
+
+
+_POSITIONS = msgspec.msgpack.Decoder(Positions)
 
 
 class Message(NamedTuple):
@@ -29,8 +37,13 @@ class Message(NamedTuple):
 class Messages(Protocol):
     """A topic of somebody else's. Raises `Transient` when it cannot be read now."""
 
+    def identity(self) -> str:
+        """Names the topic itself, by whatever address it is reached: positions in one mean nothing in another."""
+        ...
+
     def begin(self, positions: dict[int, int]) -> None:
-        """Read each partition from its position on; one without a position from its beginning."""
+        """Read each partition from its position on; one without a position, or with one that is not there (any more), from
+        its beginning."""
         ...
 
     def take(self, most: int) -> Sequence[Message]:
@@ -49,20 +62,21 @@ class Bridge:
 
     What is appended, and what is refused, is on the disk before the position moves, which lies in our log too (the topic
     ``intake/SOURCE``): a crash in between takes some messages again. Good ones are known by their keys, and bad ones are
-    kept once, under their partition and offset.
+    kept once, under their partition and offset. Positions of another topic, which the source had before, are forgotten.
     """
 
     def __init__(self, source: SourceDef, topic: str, messages: Messages, log: Log, now_ms: Callable[[], int]) -> None:
         self._source, self._name, self._messages, self._log, self._now_ms = source, topic, messages, log, now_ms
         self._type = row_type(source.schema)
         self._topic = f"intake/{source.name}"
+        self._of = messages.identity()
         self._positions = self._stored()
         self._quarantine = Quarantine(log, source.name, "messages", self._ahead)
         messages.begin(self._positions)
 
     def step(self) -> int:
         """Take what is there; how many messages. Raises `Transient`, and then a new bridge goes on from what is stored."""
-        taken = [each for each in self._messages.take(MOST) if each.offset >= self._positions.get(each.partition, 0)]
+        taken = self._messages.take(MOST)
         if not taken:
             return 0
         now = self._now_ms()
@@ -73,7 +87,7 @@ class Bridge:
         moved = dict(self._positions)
         for each in taken:
             moved[each.partition] = each.offset + 1
-        [at] = self._log.append(self._topic, [NewBatch(1, now, False, msgspec.msgpack.encode(moved))])
+        [at] = self._log.append(self._topic, [NewBatch(1, now, False, msgspec.msgpack.encode(Positions(self._of, moved)))])
         self._positions = moved
         self._log.truncate(self._topic, at)
         self._quarantine.done()
@@ -85,12 +99,12 @@ class Bridge:
         self._messages.close()
 
     def _stored(self) -> dict[int, int]:
-        positions: dict[int, int] = {}
+        positions = Positions(self._of, {})
         at = self._log.start(self._topic)
         while batches := self._log.read(self._topic, at):
             at = batches[-1].end
             positions = _POSITIONS.decode(batches[-1].payload)
-        return positions
+        return positions.next if positions.of == self._of else {}
 
     def _values(self, message: Message) -> tuple[Value, ...]:
         if message.value is None:

@@ -39,6 +39,10 @@ class KafkaMessages:
         self._assigned: dict[int, int] = {}
         self._looked = 0.0
 
+    def identity(self) -> str:
+        """The topic in its cluster, as the cluster calls itself."""
+        return f"{self._listed().cluster_id}/{self._topic}"
+
     def begin(self, positions: dict[int, int]) -> None:
         """Read from these positions on."""
         self._assign({each: positions.get(each, 0) for each in self._partitions()})
@@ -67,10 +71,13 @@ class KafkaMessages:
 
     def _partitions(self) -> list[int]:
         self._looked = time.monotonic()
-        found = self._asked(self._consumer.list_topics, self._topic, _PATIENCE_S).topics[self._topic]
+        found = self._listed().topics[self._topic]
         if found.error is not None:
             raise Transient(f"the topic {self._topic} cannot be read: {found.error.str()}", fix="see its broker")
         return sorted(found.partitions)
+
+    def _listed(self) -> Any:
+        return self._asked(self._consumer.list_topics, self._topic, _PATIENCE_S)
 
     def _assign(self, positions: dict[int, int]) -> None:
         self._asked(self._consumer.assign, self._at(positions))
