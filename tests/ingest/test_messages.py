@@ -33,9 +33,14 @@ class Topic:
         self.at: dict[int, int] = {}
         self.told: dict[int, int] = {}
         self.closed = 0
+        self.name = "cluster/paid"
+
+    def identity(self) -> str:
+        return self.name
 
     def begin(self, positions: dict[int, int]) -> None:
-        self.at = {n: positions.get(n, 0) for n in range(len(self.partitions))}
+        ends = {n: len(messages) for n, messages in enumerate(self.partitions)}
+        self.at = {n: at if (at := positions.get(n, 0)) <= end else 0 for n, end in ends.items()}
 
     def take(self, most: int) -> Sequence[Message]:
         found = [
@@ -87,6 +92,21 @@ def test_a_new_bridge_goes_on_where_the_last_one_was(stores: Any) -> None:
     assert topic.at == {0: 1, 1: 0}
     assert again.step() == 2
     assert [row["id"] for row in stores.events(SOURCE)] == ["a", "b", "c"]
+
+
+def test_another_topic_is_read_from_its_beginning(stores: Any) -> None:
+    bridge(stores, Topic([event("a"), event("b"), b"{"])).step()
+    other = Topic([event("c"), event("d"), event("e"), event("f")])
+    other.name = "cluster/paid-again"
+    assert bridge(stores, other).step() == 4
+    assert [row["id"] for row in stores.events(SOURCE)] == ["a", "b", "c", "d", "e", "f"]
+    assert bridge(stores, other).step() == 0
+
+
+def test_a_topic_that_was_made_anew_is_read_from_its_beginning(stores: Any) -> None:
+    bridge(stores, Topic([event("a"), event("b"), event("c")])).step()
+    assert bridge(stores, Topic([event("d")])).step() == 1
+    assert [row["id"] for row in stores.events(SOURCE)] == ["a", "b", "c", "d"]
 
 
 def test_a_crash_at_any_write_loses_nothing_and_keeps_rejects_once(
@@ -154,6 +174,8 @@ def test_a_topic_that_fails_rests_and_holds_up_nobody(stores: Any) -> None:
         ("amqp://host/topic", "a stream cannot come from amqp"),
         ("kafka://me:secret@host/topic", "a stream cannot come from"),
         ("kafka://host/topic?sasl.password=x", "holds a secret: sasl.password"),
+        ("kafka://host/topic?ssl.key.pem=MIIE", "holds a secret: ssl.key.pem"),
+        ("kafka://[/topic", "is no address"),
     ],
 )
 def test_addresses_that_cannot_be(address: str, said: str) -> None:

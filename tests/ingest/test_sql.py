@@ -188,6 +188,10 @@ def test_what_cannot_be_read_is_said(stores: Any, tmp_path: Path, url: str) -> N
         ("postgresql://me:secret@host/db?table=a&cursor=id", "holds a secret: the password"),
         ("postgresql://me:${PG}x@host/db?table=a&cursor=id", "holds a secret: the password"),
         ("postgresql://host/db?table=a&cursor=id&sslpassword=x", "holds a secret: sslpassword"),
+        ("mssql+pyodbc:///?odbc_connect=UID%3Du%3BPWD%3Dhunter2&table=a&cursor=id", "holds a secret: odbc_connect"),
+        ("postgresql://me:hun/ter2@host/db?table=a&cursor=id", "has an @ behind its host"),
+        ("postgresql://[::1/db?table=a&cursor=id", "is no address"),
+        ("sqlite:///a.db?table=&cursor=id", "names no table"),
     ],
 )
 def test_addresses_that_cannot_be(location: str, said: str) -> None:

@@ -26,6 +26,17 @@ HOUR: dict[str, Any] = {"over": ["1h"]}
         (lambda: sky.quantile("x", 1.5, **HOUR), "q=1.5 is no share"),
         (lambda: sky.quantile("x", [], **HOUR), "is no share"),
         (lambda: sky.quantile("x", 0.5, accuracy=0.0, **HOUR), "accuracy=0.0"),
+        (lambda: sky.sum("x", over=3_600), "over=3600 is no list of windows"),  # type: ignore[arg-type]
+        (lambda: sky.sum("x", over=[3_600]), "3600 is not a duration"),  # type: ignore[list-item]
+        (lambda: sky.sum("x", over=["1000000000000d"]), "is longer than 10,000 years"),
+        (lambda: sky.sum(None, **HOUR), "None names no column"),  # type: ignore[arg-type]
+        (lambda: sky.count(5, **HOUR), "5 names no column"),  # type: ignore[arg-type]
+        (lambda: sky.top_k("x", 1.5, **HOUR), "k=1.5"),  # type: ignore[arg-type]
+        (lambda: sky.top_k("x", "3", **HOUR), "k='3'"),  # type: ignore[arg-type]
+        (lambda: sky.distinct("x", exact=1.5, **HOUR), "exact=1.5"),  # type: ignore[arg-type]
+        (lambda: sky.quantile("x", "0.5", **HOUR), "q='0.5' is no share"),  # type: ignore[arg-type]
+        (lambda: sky.quantile("x", [0.5, True], **HOUR), "is no share"),
+        (lambda: sky.quantile("x", 0.5, accuracy="fine", **HOUR), "accuracy='fine'"),  # type: ignore[arg-type]
     ],
 )
 def test_what_no_aggregate_can_be_is_refused(declare: Any, said: str) -> None:

@@ -111,3 +111,18 @@ def test_importing_skyloom_imports_nothing_heavy():
 def test_the_public_names_are_there():
     assert sky.__all__ == sorted(sky.__all__)
     assert all(hasattr(sky, name) for name in sky.__all__)
+
+
+@pytest.mark.parametrize("by", [5, (5,), (), ("id", "id"), None])
+def test_an_entity_is_named_by_columns(by):
+    visits = sky.Source(Visit)
+    with pytest.raises(DeclarationError, match="names no entity"):
+        sky.Features(visits, by=by, n=sky.count(over=["1h"]))
+    with pytest.raises(DeclarationError, match="names no entity"):
+        sky.Table(visits, by=by)
+
+
+def test_keys_are_columns():
+    visits = sky.Table(sky.Source(Visit), by="id")
+    with pytest.raises(DeclarationError, match="a key is needed for each of id"):
+        visits.of("id")  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 from skyloom.kernel.errors import DeclarationError, UsageError
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
-_SECRET = re.compile(r"passw|secret|token|credential|api_?key", re.IGNORECASE)
+_SECRET = re.compile(r"passw|pwd|secret|token|credential|api_?key|key\.pem|jaas", re.IGNORECASE)
+_WITHIN = re.compile(r"(passw\w*|pwd|secret|token)\s*=\s*(?!\$\{\w+\})\S", re.IGNORECASE)
 
 
 class SqlTable(NamedTuple):
@@ -59,12 +60,12 @@ def sql_table(location: str) -> SqlTable | None:
     """
     if "://" not in location:
         return None
-    parts = urlsplit(location)
+    parts = _split(location)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     table, query, cursor = (options.pop(name, None) for name in ("table", "query", "cursor"))
     _no_secret(parts, options)
     shown = f"{parts.scheme}://...{parts.path}"
-    if (table is None) == (query is None):
+    if bool(table) == bool(query):
         raise DeclarationError(f"{shown} names no table", fix="add one of ?table=NAME and ?query=SELECT... (see sky.sql)")
     columns = tuple(name.strip() for name in (cursor or "").split(",") if name.strip())
     if not columns:
@@ -84,7 +85,7 @@ def kafka_topic(stream: str) -> KafkaTopic | None:
     """
     if "://" not in stream:
         return None
-    parts = urlsplit(stream)
+    parts = _split(stream)
     settings = dict(parse_qsl(parts.query, keep_blank_values=True))
     topic = parts.path.strip("/")
     if parts.scheme != "kafka" or not parts.netloc or not topic or "@" in parts.netloc:
@@ -116,11 +117,26 @@ def _variable(name: str) -> str:
     return os.environ[name]
 
 
+def _split(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError as error:
+        raise DeclarationError(f"{address.partition(':')[0]}://... is no address: {error}", fix="mend its host") from error
+
+
 def _no_secret(parts: SplitResult, options: dict[str, str]) -> None:
     """A declaration is recorded, shown and released: a secret in it would be everywhere."""
-    held = [name for name, value in options.items() if _SECRET.search(name) and not _REFERENCE.fullmatch(value)]
+    held = [
+        name
+        for name, value in options.items()
+        if (_SECRET.search(name) and not _REFERENCE.fullmatch(value)) or _WITHIN.search(value)
+    ]
     if parts.password and not _REFERENCE.fullmatch(parts.password):
         held.append("the password")
+    if "@" in parts.path and ":" in parts.netloc:  # a password with a slash in it
+        raise DeclarationError(
+            f"the address {parts.scheme}://... has an @ behind its host", fix="write ${NAME}:${NAME}@HOST"
+        )
     if held:
         raise DeclarationError(
             f"the address {parts.scheme}://...{parts.path} holds a secret: {held[0]}",

@@ -9,6 +9,8 @@ SECOND = 1_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+LONGEST = 10_000 * 365 * DAY
+"""No duration is longer: several of them, and a moment, add up within 64 bits."""
 
 _UNITS = {"ms": MILLISECOND, "s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
@@ -17,17 +19,19 @@ _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w)")
 def parse_duration(text: str) -> int:
     """Milliseconds of a duration such as ``"5ms"``, ``"30s"``, ``"15m"``, ``"36h"``, ``"7d"`` or ``"1h30m"``.
 
-    Raises `DeclarationError` when the text is no duration or is zero.
+    Raises `DeclarationError` when it is no text, no duration, zero, or longer than 10,000 years.
 
     >>> parse_duration("1h30m")
     5400000
     """
-    parts = _DURATION.findall(text)
+    parts = _DURATION.findall(text) if isinstance(text, str) else []  # pyright: ignore[reportUnnecessaryIsInstance]
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise DeclarationError(f"{text!r} is not a duration", fix='write it as "30s", "15m", "36h" or "7d"')
     total = sum(int(number) * _UNITS[unit] for number, unit in parts)
     if total == 0:
         raise DeclarationError(f"a duration of {text!r} is empty", fix='give at least "1ms"')
+    if total > LONGEST:
+        raise DeclarationError(f"a duration of {text!r} is longer than 10,000 years", fix='shorten it, as in "3650d"')
     return total
 
 

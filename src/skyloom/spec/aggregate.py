@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from math import ceil
+from typing import Any
 
 import msgspec
 
 from skyloom.kernel.errors import DeclarationError
-from skyloom.kernel.expr import Expression, Term
+from skyloom.kernel.expr import Expression, Term, is_number
 from skyloom.kernel.units import parse_duration
 
 LIFETIME_TEXT = "lifetime"
@@ -173,8 +174,8 @@ def distinct(
 ) -> Aggregate:
     """How many different values a column had: exactly up to ``exact`` of them (in a tile and in a window), beyond it an
     estimate with a standard error of 1.6%. Either depends on nothing but the set of the values."""
-    if not 1 <= exact <= MOST_APART:
-        raise DeclarationError(f"distinct: exact={exact!r}", fix=f"give a number from 1 to {MOST_APART}")
+    if type(exact) is not int or not 1 <= exact <= MOST_APART:
+        raise DeclarationError(f"distinct: exact={exact!r}", fix=f"give a whole number from 1 to {MOST_APART}")
     return _aggregate("distinct", column, over, hop, where, offset, size=exact)
 
 
@@ -193,10 +194,11 @@ def quantile(
 
     Several shares are features of their own, named after their percent (``_p50``, ``_p99_9``), and kept but once.
     """
-    shares = (float(q),) if isinstance(q, int | float) else tuple(float(each) for each in q)
-    if not shares or not all(0.0 <= each <= 1.0 for each in shares):
+    asked: list[Any] = list(q) if isinstance(q, list | tuple) else [q]
+    shares = tuple(float(each) for each in asked if is_number(each))
+    if not shares or len(shares) < len(asked) or not all(0.0 <= each <= 1.0 for each in shares):
         raise DeclarationError(f"quantile: q={q!r} is no share", fix="give q=0.5, or several as in q=[0.5, 0.99]")
-    if not _FINEST <= accuracy <= _COARSEST:
+    if not is_number(accuracy) or not _FINEST <= accuracy <= _COARSEST:
         raise DeclarationError(f"quantile: accuracy={accuracy!r}", fix=f"give one from {_FINEST} to {_COARSEST}")
     parts = ceil((1.0 / accuracy - 1.0) / 2.0)
     made = _aggregate("quantile", column, over, hop, where, offset, size=parts)
@@ -204,8 +206,8 @@ def quantile(
 
 
 def _entries(kind: str, k: int) -> int:
-    if not 1 <= k <= MOST_ENTRIES:
-        raise DeclarationError(f"{kind}: k={k!r}", fix=f"give a number from 1 to {MOST_ENTRIES}")
+    if type(k) is not int or not 1 <= k <= MOST_ENTRIES:
+        raise DeclarationError(f"{kind}: k={k!r}", fix=f"give a whole number from 1 to {MOST_ENTRIES}")
     return k
 
 
@@ -219,7 +221,9 @@ def _aggregate(
     *,
     size: int = 0,
 ) -> Aggregate:
-    if isinstance(over, str) or not over:
+    if not isinstance(column, str) and (column is not None or kind != "count"):
+        raise DeclarationError(f"{kind}: {column!r} names no column", fix=f'write sky.{kind}("amount", ...)')
+    if not isinstance(over, list | tuple) or not over:
         raise DeclarationError(f"{kind}: over={over!r} is no list of windows", fix='write over=["1h"] or over=["1h", "7d"]')
     for text in (*over, *(each for each in (hop, offset) if each is not None)):
         if text != LIFETIME_TEXT or text not in over:

@@ -9,7 +9,7 @@ from skyloom.kernel.ids import nearest
 from skyloom.kernel.units import parse_duration
 from skyloom.spec.aggregate import Aggregate
 from skyloom.spec.source import Columns, Source
-from skyloom.spec.table import require_keys
+from skyloom.spec.table import entity_columns, require_keys
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -41,9 +41,7 @@ class Features:
     aggregates: dict[str, Aggregate]
 
     def __init__(self, source: Source, *, by: str | Sequence[str], lateness: str = "1d", **aggregates: Aggregate) -> None:
-        columns = (by,) if isinstance(by, str) else tuple(by)
-        if not columns or len(set(columns)) < len(columns):
-            raise DeclarationError(f"by={by!r} names no entity", fix="give one column, or several different ones")
+        columns = entity_columns(by)
         if not aggregates:
             raise DeclarationError(
                 f"features by {by!r} aggregate nothing", fix='add one, such as visits=sky.count(over=["1h"])'

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.expr import Expression, Term, col
@@ -33,9 +34,7 @@ class Table:
     row: "Row"
 
     def __init__(self, source: Source, *, by: str | Sequence[str]) -> None:
-        columns = (by,) if isinstance(by, str) else tuple(by)
-        if not columns or len(set(columns)) < len(columns):
-            raise DeclarationError(f"by={by!r} names no entity", fix="give one column, or several different ones")
+        columns = entity_columns(by)
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "by", columns)
         object.__setattr__(self, "row", Row(self, tuple(map(col, columns))))
@@ -61,9 +60,21 @@ class Row:
         return Term(Expression("col", value=f"{token}.{name}"), None, {token: self})
 
 
+def entity_columns(by: str | Sequence[str]) -> tuple[str, ...]:
+    """The columns that ``by`` names. Raises `DeclarationError` for none, for one named twice, and for what is no name."""
+    given: Any = by
+    columns: tuple[Any, ...] = (
+        (given,) if isinstance(given, str) else tuple(given) if isinstance(given, list | tuple) else ()
+    )
+    if not columns or len(set(columns)) < len(columns) or not all(isinstance(each, str) for each in columns):
+        raise DeclarationError(f"by={by!r} names no entity", fix="give one column, or several different ones")
+    return columns
+
+
 def require_keys(keys: tuple[Term, ...], by: tuple[str, ...]) -> tuple[Term, ...]:
     """The keys, when they are columns and as many as ``by``. Raises `DeclarationError`."""
-    if len(keys) != len(by) or any(key.expression.op != "col" for key in keys):
+    given: tuple[Any, ...] = keys
+    if len(given) != len(by) or not all(isinstance(key, Term) and key.expression.op == "col" for key in given):
         raise DeclarationError(
             f"a key is needed for each of {', '.join(by)}",
             fix='give columns, such as .of(cards["customer"]) or .of(sky.col("buyer"))',
