@@ -1,5 +1,6 @@
 """The worker on real stores: fenced, with dead letters apart, groups built and built again, subjects erased."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,15 @@ def test_an_erased_subject_is_in_no_table_and_no_feature_and_may_come_again(worl
     for entity in ("u0", "u1", "u2"):
         for online, offline in served_and_joined(world, [BY_WHO], entity, t + 1):
             assert online == offline
+
+
+def test_an_erased_subject_is_not_in_what_was_refused_before_either(world: Any) -> None:
+    drain(world, BY_WHO)
+    rows = [(reason, json.dumps({"who": who}), "stream", START) for who, reason in (("u1", "no id"), ("u0", "no id"))]
+    world.log.append("quarantine/taps", [NewBatch(2, START, False, msgspec.msgpack.encode(rows))])
+    erase(world, "who", "u1")
+    drain(world, BY_WHO)
+    assert lake(world, "quarantine/taps", "row") == ['{"who": "u0"}']
 
 
 def test_one_deleted_event_is_taken_out_of_what_it_was_in(world: Any) -> None:

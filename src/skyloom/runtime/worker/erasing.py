@@ -1,6 +1,6 @@
 """Erasures carried out: the lake without the events, and the tiles of the entities that they touched built anew."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from skyloom.ports.online import OnlineWriter
 from skyloom.runtime.worker.erasure import TOPIC, Erasure, asked_before, forgotten
 from skyloom.runtime.worker.fence import Fenced
 from skyloom.runtime.worker.lag import Lag
+from skyloom.runtime.worker.quarantine import QuarantineLine
 from skyloom.runtime.worker.source import SourceLine
 
 _SPACE = "erasing"
@@ -32,9 +33,11 @@ class ErasuresLine:
 
     waiting = 0
 
-    def __init__(self, platform: Platform, online: Fenced, sources: Sequence[SourceLine]) -> None:
+    def __init__(
+        self, platform: Platform, online: Fenced, sources: Sequence[SourceLine], refused: Mapping[str, QuarantineLine]
+    ) -> None:
         self._platform, self._online = platform, online
-        self._sources = {line.source.name: line for line in sources}
+        self._sources, self._refused = {line.source.name: line for line in sources}, refused
         with online.read() as view:
             self._offset = read_position(view, TOPIC)
         self._known = 0
@@ -75,6 +78,7 @@ class ErasuresLine:
         touched: _Entities = {}
         if line is not None:
             line.flush()
+            self._refused[erasure.source].drain()
             touched = self._touched(erasure, line)
             _rewrite(self._platform.lake, erasure)
         with self._online.write(durable=False) as writer:

@@ -37,6 +37,12 @@ class QuarantineLine:
         self._sink.offer(_table(rows), self._offset)
         return len(rows)
 
+    def drain(self) -> None:
+        """Bring all that was refused until now into the lake."""
+        while self.step():
+            pass
+        self.flush()
+
     def flush(self) -> None:
         """Bring what waits into the lake."""
         self._sink.flush()

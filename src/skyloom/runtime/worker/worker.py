@@ -26,13 +26,14 @@ class Worker:
     def __init__(self, platform: Platform, project: ProjectDef) -> None:
         online = Fenced(platform.online)
         sources = [SourceLine(platform, online, source, project) for source in project.sources.values()]
+        refused = {source: QuarantineLine(platform, source) for source in project.sources}
         by_name = {line.source.name: line for line in sources}
         self._kept = [
             *sources,
             *(ReceiptsLine(platform, online, m, by_name.get(m.label.source)) for m in project.models.values()),
-            *(QuarantineLine(platform, source) for source in project.sources),
+            *refused.values(),
         ]
-        self._lines = [ErasuresLine(platform, online, sources), *self._kept]
+        self._lines = [ErasuresLine(platform, online, sources, refused), *self._kept]
         self._retention = Retention(platform)
         self._oldest: float | None = None
 
