@@ -7,17 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.features.histories import GROUPS, ORIGIN, SCHEMA, SOURCE, History, histories, log_batch
-from tests.features.memory import MemoryOnline
+from tests.features.memory import MemoryOnline, View
 from tests.features.oracle import Happened
 from tests.features.replay import ask, last_offset, play
 
 from skyloom.features import building as module
-from skyloom.features.building import buildings, restart
+from skyloom.features.building import begin, buildings, restart
 from skyloom.features.fold import SourceFold
 from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.spaces import tiles_space
+from skyloom.features.spaces import POSITIONS, group_position, pack, tiles_space
+from skyloom.features.times import keep_ms
 from skyloom.ingest.codec import decode, event_schema
 from skyloom.kernel.errors import Transient
+from skyloom.kernel.records.definitions import FeatureGroupDef
 
 GROUP = GROUPS[1]
 STEPS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
@@ -147,3 +149,25 @@ def _many() -> list[Any]:
         return Happened(offset, at, False, at, row)
 
     return [[event(offset + index) for index in range(10)] for offset in range(0, 40, 10)]
+
+
+def test_what_is_taken_over_is_kept_as_long_as_what_was_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[tuple[str, int | None]] = []
+    put_many = View.put_many
+
+    def noted(view: View, space: str, pairs: Any, *, keep_ms: int | None = None) -> None:
+        kept.append((space, keep_ms))
+        put_many(view, space, pairs, keep_ms=keep_ms)
+
+    monkeypatch.setattr(View, "put_many", noted)
+    table = FeatureGroupDef("rows", SOURCE.name, GROUP.by, (), {}, 0, attributes=("x",))
+    for group, wanted in ((GROUP, keep_ms(GROUP)), (table, None)):
+        store, kept[:] = MemoryOnline(), []
+        with store.write() as writer:
+            writer.put(POSITIONS, group_position(group), pack(1))
+            begin(writer, group, 1)
+            writer.put(f"{tiles_space(group)}/again", b"sx", b"tiles")
+        [building] = buildings(View(store.spaces), [group]).values()
+        building.take_over(store)
+        assert kept == [(tiles_space(group), wanted)]
+        assert store.spaces[tiles_space(group)] == {b"sx": b"tiles"}

@@ -5,6 +5,8 @@ import json
 import random
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,28 @@ def test_memory_is_that_of_a_batch(stores: Any, tmp_path: Path, url: str, monkey
     batches = rows.read(["id"], ["seq"], (10,), 100)
     assert [len(batch) for batch in batches] == [100] * 9 + [90]
     rows.close()
+
+
+class Numbers:
+    """A database that gives numbers as decimals, such as PostgreSQL: some are none."""
+
+    def names(self) -> list[str]:
+        return [*SCHEMA.names, "seq"]
+
+    def read(self, columns: Any, cursor: Any, since: Any, most: int) -> Any:
+        moment = datetime(2013, 4, 1, tzinfo=UTC)
+        items = [Decimal(2), Decimal("2.5"), Decimal("Infinity"), Decimal("NaN"), Decimal("-0.0")]
+        yield [(f"k{n}", moment, each, each, True, n) for n, each in enumerate(items)]
+
+    def close(self) -> None:
+        """Nothing to let go."""
+
+
+def test_decimals_are_numbers_where_they_are(stores: Any) -> None:
+    place = SqlTable("postgresql://db/shop", "payments", None, ("seq",))
+    import_sql(SOURCE, place, Numbers(), log=stores.log, metadata=stores.metadata, actor="me", now_ms=lambda: NOW)
+    assert [(event["amount"], event["items"]) for event in stores.events(SOURCE)] == [(2.0, 2), (0.0, 0)]
+    assert len(stores.quarantined(SOURCE)) == 3
 
 
 def test_what_cannot_be_read_is_said(stores: Any, tmp_path: Path, url: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from skyloom.features.spaces import POSITIONS, build_position, group_position, pack, position, tiles_space
+from skyloom.features.times import keep_ms
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 
@@ -69,7 +70,7 @@ class Building(msgspec.Struct, frozen=True):
         with store.write(durable=False) as writer:
             if state.taken != b"":
                 at = _next(writer, self.space, state.taken)
-                writer.put_many(own, at)
+                writer.put_many(own, at, keep_ms=keep_ms(self.group))
                 state = msgspec.structs.replace(state, taken=at[-1][0] if len(at) == _AT_ONCE else b"")
             elif state.gone != b"":
                 at = _next(writer, own, state.gone)

@@ -20,7 +20,7 @@ def step_ms(group: FeatureGroupDef) -> int:
 
 def keep_ms(group: FeatureGroupDef) -> int | None:
     """For how long after an event, in ms, something of it can be asked for; ``None`` when there is no end to it."""
-    if any(aggregate.window_ms == LIFETIME for aggregate in group.aggregates):
+    if group.attributes or any(aggregate.window_ms == LIFETIME for aggregate in group.aggregates):
         return None
     return max(sum(_times(aggregate)) for aggregate in group.aggregates) + group.lateness_ms
 

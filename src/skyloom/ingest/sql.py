@@ -193,7 +193,9 @@ def _number(value: object) -> object:
 
 
 def _whole(value: object) -> object:
-    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else value
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return int(value)
+    return value
 
 
 def _truth(value: object) -> object:
