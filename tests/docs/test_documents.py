@@ -2,11 +2,13 @@
 
 import doctest
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from skyloom.cli.main import COMMANDS
+from skyloom.platform import open_platform
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(page.name for page in DOCS.glob("*.md"))
@@ -41,3 +43,13 @@ def test_the_commands_of_a_page_exist(page: str):
         for line in block.splitlines():
             if line.startswith("$ skyloom "):
                 assert line.split()[2] in COMMANDS
+
+
+def test_the_profile_of_the_page_about_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    [(_, settings)] = blocks("scale.md", "toml")
+    (tmp_path / "skyloom.toml").write_text(settings)
+    monkeypatch.setenv("CACHE_PASSWORD", "hidden")
+    platform = open_platform(tmp_path, "scale")
+    with closing(platform.log) as log, closing(platform.online) as online:
+        assert (type(log).__name__, type(online).__name__) == ("KafkaLog", "RedisOnline")
+    assert platform.profile.retention.days == 7
