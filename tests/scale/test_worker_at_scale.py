@@ -16,6 +16,7 @@ from tests.scale.scale_world import GROUPS, Place, filled, opened, start, stoppe
 from tests.services.redis import RedisServer
 
 from skyloom.features.lookup import OnlineFeatures
+from skyloom.kernel.errors import Conflict
 from skyloom.kernel.units import HOUR
 from skyloom.runtime.worker import Worker
 
@@ -143,7 +144,12 @@ def test_a_redis_that_restarts_empty_is_filled_again_to_the_same_bytes(
     place = new_place(server)
     work(place, lambda number: server.restart_empty() if number in (5, 12) else None)
     assert end_of(place) == expected
-    server.flush()
+    with opened(place) as world:
+        idle = Worker(world, project(*GROUPS))
+        idle.require()
+        server.flush()
+        with pytest.raises(Conflict, match="the online store was lost"):
+            idle.require()
     work(place)
     assert end_of(place) == expected
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import typer
 
+from skyloom.cli.doctor_stores import Reached, reach
 from skyloom.cli.options import JsonOption, ProfileOption
 from skyloom.cli.output import Out
 from skyloom.cli.requirements import Requirement, installed, requirements
@@ -55,7 +56,8 @@ def examine(directory: Path, profile: str) -> list[Check]:
     machine: list[Callable[[], Check]] = [_python, _cores, _memory, _native, _compiled]
     packages = [_package(requirement) for requirement in requirements("skyloom")]
     ports = [_port("serving", settings.serving.port), _port("API and console", settings.api.port)]
-    return [*told, *(check() for check in machine), _disk(directory), _writable(directory), *ports, *packages]
+    stores = [_store(each) for each in reach(settings)]
+    return [*told, *(check() for check in machine), _disk(directory), _writable(directory), *ports, *stores, *packages]
 
 
 def _python() -> Check:
@@ -128,6 +130,11 @@ def _port(name: str, port: int) -> Check:
             fix = "stop what uses it (skyloom up?), or choose another in skyloom.toml"
             return Check(f"port {port}", "note", f"for {name}: {error.strerror}", fix)
     return Check(f"port {port}", "ok", f"free for {name}")
+
+
+def _store(reached: Reached) -> Check:
+    state, found = ("missing", reached.trouble) if reached.trouble else ("ok", f"{reached.place} answers")
+    return Check(f"{reached.store} store" if reached.store == "online" else reached.store, state, found, reached.fix)
 
 
 def _package(requirement: Requirement) -> Check:

@@ -23,7 +23,7 @@ SHORTEST_PAUSE_S, LONGEST_PAUSE_S, AFTER_FAULT_S = 0.003, 0.02, 1.0
 MANY = 1_000
 """Rows of one round after which the next follows at once; fewer wait a moment, so that a round is worth its cost."""
 LOOK_S = 0.5
-"""How often it looks whether other definitions were applied or released."""
+"""How often it looks whether other definitions were applied or released, and whether the stores are still its own."""
 
 
 def work(platform: Platform) -> None:
@@ -63,6 +63,7 @@ def _work(platform: Platform, ending: Ending, project: ProjectDef, bridges: Brid
             ending.wait(pause)
         if time.monotonic() - looked > LOOK_S:
             looked = time.monotonic()
+            worker.require()
             if worker_project(platform) != project:
                 break
     worker.flush()

@@ -43,8 +43,9 @@ class Fenced:
         """Raises `Conflict` when another worker has begun since."""
         newest = position(view, _EPOCH)
         if newest != self.epoch:
+            what = "the online store was lost" if newest is None else "another worker took over this project's stream work"
             raise Conflict(
-                "another worker took over this project's stream work",
+                what,
                 tried=f"a write with epoch {self.epoch}; the newest is {newest}",
                 fix="nothing: this worker begins again from the store, or ends",
             )

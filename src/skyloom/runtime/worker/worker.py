@@ -24,7 +24,7 @@ class Worker:
     other one is refused by `Conflict`."""
 
     def __init__(self, platform: Platform, project: ProjectDef) -> None:
-        online = Fenced(platform.online)
+        online = self._online = Fenced(platform.online)
         sources = [SourceLine(platform, online, source, project) for source in project.sources.values()]
         refused = {source: QuarantineLine(platform, source) for source in project.sources}
         by_name = {line.source.name: line for line in sources}
@@ -46,6 +46,12 @@ class Worker:
         if waiting > MAX_WAITING or (self._oldest is not None and time.monotonic() - self._oldest > MAX_AGE_S):
             self.flush()
         return count
+
+    def require(self) -> None:
+        """Raises `Conflict` when another worker has begun since, or the online store was lost: to be asked now and then,
+        since a worker without anything to do would not learn it."""
+        with self._online.read() as view:
+            self._online.require(view)
 
     def drain(self) -> None:
         """Work until nothing is left, and flush."""
