@@ -161,6 +161,8 @@ def test_files_that_are_refused_leave_nothing(stores: Any, tmp_path: Path) -> No
         ("b.feather", b"FEA1....", "cannot be read"),
         ("b.csv.gz", b"id,at", "cannot be read"),
         ("b.jsonl.gz", b"{}", "cannot be read"),
+        ("b.jsonl.gz", gzip.compress(b"{}" * 99)[:14] + b"\xff" * 20, "cannot be read"),
+        ("b.parquet", parquet_of(b"\xe9"), "cannot be read"),
         ("b.csv", b"id,x\n1,2\n", "lacks the time column at"),
         ("b.csv", b"id,at,x,n,ok,x\n", "has x more than once"),
         ("b.csv", b"id,at,x,n,ok\na,b\n", "cannot be read"),
@@ -173,6 +175,18 @@ def test_files_that_are_refused_leave_nothing(stores: Any, tmp_path: Path) -> No
         (folder / name).unlink()
         assert stores.log.end("events/visits") == stores.log.end("quarantine/visits") == 0
     assert bring(stores, folder).accepted == 5
+
+
+def parquet_of(key: bytes) -> bytes:
+    """A file of one row whose key is no text, though its type says so."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table().slice(0, 1).set_column(0, "id", pa.array([key]).view(pa.string())), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def test_a_mark_before_the_first_line_is_no_part_of_it(stores: Any, tmp_path: Path) -> None:
+    (tmp_path / "marked.ndjson").write_bytes(b'\xef\xbb\xbf{"id": "a", "at": 5}\n')
+    assert bring(stores, tmp_path / "marked.ndjson").accepted == 1
 
 
 def test_paths_that_hold_nothing_to_read(stores: Any, tmp_path: Path) -> None:

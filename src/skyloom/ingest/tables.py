@@ -1,6 +1,8 @@
 """Files of events: Parquet, CSV, lines of JSON and Arrow, read piece by piece."""
 
+import codecs
 import gzip
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,7 +53,7 @@ def read_pieces(path: Path, source: SourceDef, most: int) -> Iterator[Piece]:
     """The rows of a file, ``most`` at a time. Raises `DataError` for one that cannot be read as a whole."""
     try:
         yield from _READERS[_ending(path)](path, source, most)
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}", fix=f"check what writes {path}") from error
 
 
@@ -71,6 +73,7 @@ def _parquet(path: Path, source: SourceDef, most: int) -> Iterator[Piece]:
         require_columns(file.schema_arrow.names, source, str(path))
         batches = file.iter_batches(min(most, 65_536), columns=list(source.schema.names))
         for table in regrouped((pa.Table.from_batches([batch]) for batch in batches), most):
+            table.validate(full=True)
             yield Piece(conform(table, source, str(path)), range(len(table)), [])
 
 
@@ -105,7 +108,8 @@ def _lines(path: Path, source: SourceDef, most: int) -> Iterator[Piece]:
         good: list[tuple[Value, ...]] = []
         numbers: list[int] = []
         unread: list[tuple[int, str, str]] = []
-        for line in file:
+        for raw in file:
+            line = raw.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             at = len(good) + len(unread)
