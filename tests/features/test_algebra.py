@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -144,29 +145,29 @@ class Merged:
 
     def __init__(self, given: Drawn) -> None:
         self.tables = BY_HOP.tables
-        self.tiles = PLAIN.empty_tiles(1, 3, len(self.tables.slot_kind), 60_000)
+        tiles = self.tiles = PLAIN.empty_tiles(1, 3, len(self.tables.slots), 60_000)
         for start in (0, 10, 20):
-            PLAIN._place(self.tiles, 0, start, self.tables.slot_kind)
+            PLAIN._place(tiles.bits[0], tiles.floats[0], tiles.count, 0, start, self.tables.slots)
         events = given.columns(BY_HOP)
         for i in range(len(given.values)):
             assert PLAIN._fold(self.tiles, self.tables, events, i) == kernel.OK
 
     def nothing(self) -> Any:
-        state = np.zeros(len(self.tables.slot_kind), np.int64)
-        PLAIN._identity(state, state.view(np.float64), self.tables.slot_kind)
+        state = np.zeros(len(self.tables.slots), np.int64)
+        PLAIN._identity(state, state.view(np.float64), self.tables.slots)
         return state
 
     def merge(self, *states: Any) -> Any:
         total = self.nothing()
         for state in states:
-            floats = (total.view(np.float64), state, state.view(np.float64), self.tables.slot_kind)
+            floats = (total.view(np.float64), state, state.view(np.float64), self.tables.slots)
             assert PLAIN._merge(total, *floats) == kernel.OK
             assert PLAIN._merge_all_wide(self.tiles, self.tables, total, state) == kernel.OK
         return total
 
     def words(self, state: Any) -> list[Any]:
         found = state.tolist()
-        for s in self.tables.wide_slot.tolist():
+        for s in self.tables.wide.tolist():
             at = found[s]
             found[s] = [] if at < 0 else self.tiles.heap[at + 2 : at + 2 + self.tiles.heap[at + 1]].tolist()
         return found
@@ -185,15 +186,16 @@ def test_merging_is_a_commutative_monoid_to_the_last_bit(given: Drawn) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(drawn, st.integers(0, 24))
-def test_counts_sums_and_squares_can_be_taken_back(given: Drawn, cut: int) -> None:
+def test_counts_sums_squares_and_buckets_can_be_taken_back(given: Drawn, cut: int) -> None:
     """Of what was folded, less what came behind, is left what came before: as whole numbers, read from the bytes."""
-    program = program_of(ever("var", "var"), ever("count", "count"))
+    program = program_of(ever("var", "var"), ever("count", "count"), ever("median", "quantile", size=50, q=0.5))
 
     def states(part: slice) -> list[Any]:
         some = Drawn(given.values[part], [0] * len(given.values[part]))
         blob = read_layout(fold(program, some.columns(program), []).tobytes(), program)
         tiles = blob.levels[0].tiles
-        return [each for each in tiles[0].states if each is not None] if tiles else [0, 0, 0]
+        found: list[Any] = [each for each in tiles[0].states if each is not None] if tiles else [0, 0, 0, {}]
+        return [Counter(each) if isinstance(each, dict) else each for each in found]
 
     both, behind = states(slice(None)), states(slice(cut, None))
     assert [all_ - some for all_, some in zip(both, behind, strict=True)] == states(slice(0, cut))
@@ -206,7 +208,7 @@ def test_packed_tiles_read_in_plain_python_hold_what_was_folded(given: Drawn) ->
     there = [(v, t) for v, t in zip(given.values, given.times, strict=True)]
     assert blob.end == len(given.values)
     assert [tile.start for tile in blob.levels[0].tiles] == sorted({t // 10 * 10 for _, t in there})
-    kinds = BY_HOP.tables.slot_kind.tolist()
+    kinds = BY_HOP.tables.slots[:, 0].tolist()
     for tile in blob.levels[0].tiles:
         values = [v + 0.0 for v, t in there if t // 10 * 10 == tile.start and v is not None and not math.isnan(v)]
         states = dict(zip(kinds, tile.states, strict=True))

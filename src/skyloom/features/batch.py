@@ -50,7 +50,7 @@ def fold_packed(
 
 def _check_layout(program: Program, joined: Int64s, edges: Int64s) -> None:
     begins = edges[:-1][np.diff(edges) >= HEADER]
-    wanted = (VERSION, len(program.tables.level_hop), len(program.tables.slot_kind))
+    wanted = (VERSION, len(program.tables.levels), len(program.tables.slots))
     if any((joined[begins + word] != value).any() for word, value in enumerate(wanted)):
         raise other_layout()
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from skyloom.features.codes import coded, numbers
-from skyloom.features.program import MAX, MIN, SQUARE_LOW, SUM, Float64s, Int64s, Program
+from skyloom.features.program import COLUMN, KIND, MAX, MIN, SQUARE_LOW, SUM, Float64s, Int64s, Program
 from skyloom.kernel.columns import evaluate_columns
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.expr import Expression
@@ -59,9 +59,9 @@ def event_columns(events: pa.Table, ts: Int64s, program: Program) -> EventColumn
     shape, tables = (max(len(program.columns), 1), len(events)), program.tables
     values, scaled = np.zeros(shape), np.zeros(shape, np.int64)
     arrays = {name: events.column(name).combine_chunks() for name in program.columns}
-    narrow = tables.slot_kind <= SQUARE_LOW
+    narrow = tables.slots[tables.slots[:, KIND] <= SQUARE_LOW]
     for c, (name, column) in enumerate(arrays.items()):
-        kinds = set(tables.slot_kind[narrow & (tables.slot_column == c)].tolist())
+        kinds = set(narrow[narrow[:, COLUMN] == c, KIND].tolist())
         if kinds & {MIN, MAX}:
             values[c] = numbers(column)  # of the two zeros only one: equal values have equal bits
         if kinds & {SUM, SQUARE_LOW}:

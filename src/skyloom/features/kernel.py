@@ -23,6 +23,10 @@ from skyloom.features.compiled import jit
 from skyloom.features.exact import LIMIT, add_limbs, add_square, variance
 from skyloom.features.program import (
     BUCKETS,
+    COLUMN,
+    COUNT,
+    DIGITS,
+    FINISH,
     FINISH_COUNT,
     FINISH_ENTRY,
     FINISH_EXTREME,
@@ -32,14 +36,27 @@ from skyloom.features.program import (
     FINISH_SUM,
     GREATEST,
     HASHES,
+    HOP,
+    KEEP,
+    KIND,
+    LANE,
+    LENGTH,
+    LEVEL,
     MAX,
     MIN,
+    OFFSET,
     OLDEST,
+    PLACE,
     PRESENT,
     ROWS,
+    SCALE,
+    SHARE,
+    SIZE,
+    SQUARE,
     SQUARE_LOW,
     SUM,
-    Tables,
+    VALUE,
+    WINDOW,
 )
 from skyloom.features.sketches import cardinality, merge_buckets, merge_sets, put_bucket, put_hash, value_at
 from skyloom.features.wide import EMPTY, ENTRY, HEAD, NO_ROOM, float_of, merge_entries, put_entry, room_for
@@ -74,23 +91,22 @@ def empty_tiles(levels: int, capacity: int, slots: int, room: int) -> Any:
 
 
 @jit
-def _identity(bits: Any, floats: Any, slot_kind: Any) -> None:
+def _identity(bits: Any, floats: Any, slots: Any) -> None:
     """Let slots be what merging leaves unchanged."""
-    for s in range(len(slot_kind)):
-        if slot_kind[s] == MIN:
+    for s in range(len(slots)):
+        if slots[s, KIND] == MIN:
             floats[s] = np.inf
-        elif slot_kind[s] == MAX:
+        elif slots[s, KIND] == MAX:
             floats[s] = -np.inf
-        elif slot_kind[s] >= OLDEST:
+        elif slots[s, KIND] >= OLDEST:
             bits[s] = EMPTY
         else:
             bits[s] = 0
 
 
 @jit
-def _place(tiles: Any, level: int, start: int, slot_kind: Any) -> int:
-    """The index of the tile that starts at ``start``, made when it is missing; -1 when there is no room."""
-    bits, count = tiles.bits[level], tiles.count
+def _place(bits: Any, floats: Any, count: Any, level: int, start: int, slots: Any) -> int:
+    """The index of a level's tile that starts at ``start``, made when it is missing; -1 when there is no room."""
     at = count[level]
     while at > 0 and bits[at - 1, 0] > start:
         at -= 1
@@ -102,30 +118,30 @@ def _place(tiles: Any, level: int, start: int, slot_kind: Any) -> int:
         bits[i] = bits[i - 1]
     count[level] += 1
     bits[at, 0] = start
-    _identity(bits[at, 1:], tiles.floats[level, at, 1:], slot_kind)
+    _identity(bits[at, 1:], floats[at, 1:], slots)
     return at
 
 
 @jit
-def _lift(bits: Any, floats: Any, program: Any, events: Any, i: int) -> int:
+def _lift(bits: Any, floats: Any, slots: Any, values: Any, scaled: Any, valid: Any, i: int) -> int:
     """Merge event ``i`` into the slots of a tile, but for the wide ones."""
-    for s in range(len(program.slot_kind)):
-        kind, c = program.slot_kind[s], program.slot_column[s]
+    for s in range(len(slots)):
+        kind, c = slots[s, KIND], slots[s, COLUMN]
         if kind == ROWS:
             bits[s] += 1
-        elif events.valid[program.slot_lane[s], i]:
+        elif valid[slots[s, LANE], i]:
             if kind == PRESENT:
                 bits[s] += 1
             elif kind == SUM:
-                bits[s] += events.scaled[c, i]
+                bits[s] += scaled[c, i]
                 if bits[s] >= LIMIT or bits[s] <= -LIMIT:
                     return OVERFLOW
             elif kind == MIN:
-                floats[s] = min(floats[s], events.values[c, i])
+                floats[s] = min(floats[s], values[c, i])
             elif kind == MAX:
-                floats[s] = max(floats[s], events.values[c, i])
+                floats[s] = max(floats[s], values[c, i])
             elif kind == SQUARE_LOW:
-                add_square(bits, s, events.scaled[c, i])
+                add_square(bits, s, scaled[c, i])
                 if bits[s + 1] >= LIMIT:
                     return OVERFLOW
     return OK
@@ -134,8 +150,8 @@ def _lift(bits: Any, floats: Any, program: Any, events: Any, i: int) -> int:
 @jit
 def _lift_wide(tiles: Any, bits: Any, program: Any, events: Any, i: int) -> int:
     """Merge event ``i`` into the wide slots of a tile."""
-    for s in program.wide_slot:
-        if events.valid[program.slot_lane[s], i]:
+    for s in program.wide:
+        if events.valid[program.slots[s, LANE], i]:
             bits[s] = _put(tiles, program, bits[s], s, events, i)
             if bits[s] == NO_ROOM:
                 return FULL
@@ -145,7 +161,7 @@ def _lift_wide(tiles: Any, bits: Any, program: Any, events: Any, i: int) -> int:
 @jit
 def _put(tiles: Any, program: Any, handle: int, s: int, events: Any, i: int) -> int:
     """Merge event ``i`` into a wide state; its handle, or NO_ROOM."""
-    kind, size, code = program.slot_kind[s], program.slot_size[s], events.codes[program.slot_column[s], i]
+    kind, size, code = program.slots[s, KIND], program.slots[s, SIZE], events.codes[program.slots[s, COLUMN], i]
     if kind == HASHES:
         return put_hash(tiles.heap, tiles.used, handle, size, code)
     if kind == BUCKETS:
@@ -159,7 +175,7 @@ def _put(tiles: Any, program: Any, handle: int, s: int, events: Any, i: int) -> 
 @jit
 def _merge_wide(tiles: Any, program: Any, handle: int, s: int, other: int) -> int:
     """Merge another wide state into one; its handle, or NO_ROOM."""
-    kind, size = program.slot_kind[s], program.slot_size[s]
+    kind, size = program.slots[s, KIND], program.slots[s, SIZE]
     if kind == HASHES:
         return merge_sets(tiles.heap, tiles.used, handle, size, other)
     if kind == BUCKETS:
@@ -170,26 +186,27 @@ def _merge_wide(tiles: Any, program: Any, handle: int, s: int, other: int) -> in
 @jit
 def _fold(tiles: Any, program: Any, events: Any, i: int) -> int:
     """Fold event ``i`` into its tile of every level that has not let this tile go."""
-    for level in range(len(program.level_hop)):
-        start = events.ts[i] - events.ts[i] % program.level_hop[level]
+    for level in range(len(program.levels)):
+        start = events.ts[i] - events.ts[i] % program.levels[level, HOP]
         if start < tiles.floor[level]:
             continue
-        at = _place(tiles, level, start, program.slot_kind)
+        at = _place(tiles.bits[level], tiles.floats[level], tiles.count, level, start, program.slots)
         if at < 0:
             return FULL
-        status = _lift(tiles.bits[level, at, 1:], tiles.floats[level, at, 1:], program, events, i)
-        if status == OK and len(program.wide_slot) > 0:
-            status = _lift_wide(tiles, tiles.bits[level, at, 1:], program, events, i)
+        bits, floats = tiles.bits[level, at, 1:], tiles.floats[level, at, 1:]
+        status = _lift(bits, floats, program.slots, events.values, events.scaled, events.valid, i)
+        if status == OK and len(program.wide) > 0:
+            status = _lift_wide(tiles, bits, program, events, i)
         if status != OK:
             return status
     return OK
 
 
 @jit
-def _merge(total: Any, total_f: Any, bits: Any, floats: Any, slot_kind: Any) -> int:
+def _merge(total: Any, total_f: Any, bits: Any, floats: Any, slots: Any) -> int:
     """Merge the slots of one tile into a total, but for the wide ones. It is given few arrays: it runs for each tile."""
-    for s in range(len(slot_kind)):
-        kind = slot_kind[s]
+    for s in range(len(slots)):
+        kind = slots[s, KIND]
         if kind == MIN:
             total_f[s] = min(total_f[s], floats[s])
         elif kind == MAX:
@@ -208,7 +225,7 @@ def _merge(total: Any, total_f: Any, bits: Any, floats: Any, slot_kind: Any) -> 
 @jit
 def _merge_all_wide(tiles: Any, program: Any, total: Any, bits: Any) -> int:
     """Merge the wide slots of one tile into a total."""
-    for s in program.wide_slot:
+    for s in program.wide:
         if bits[s] != EMPTY:
             total[s] = _merge_wide(tiles, program, total[s], s, bits[s])
             if total[s] == NO_ROOM:
@@ -217,45 +234,44 @@ def _merge_all_wide(tiles: Any, program: Any, total: Any, bits: Any) -> int:
 
 
 @jit
-def _finish(tiles: Any, total: Any, total_f: Any, program: Any, o: int) -> float:
-    """Feature ``o`` from merged slots; NaN is null. With n values and p digits, the exact integer sum is made a float64 and
-    divided by 10^p (a mean: by n 10^p): rounded once, and once more only where one of the two is beyond 2^53."""
-    finish, value = program.output_finish[o], program.output_value[o]
+def _finish(total: Any, total_f: Any, outputs: Any, scale: float, o: int) -> float:
+    """Feature ``o`` from merged slots that are not wide; NaN is null. With n values and p digits, the exact integer sum is
+    made a float64 and divided by 10^p (a mean: by n 10^p): rounded once, and once more only where one of the two is beyond
+    2^53."""
+    finish, value = outputs[o, FINISH], outputs[o, VALUE]
     if finish == FINISH_COUNT:
         return float(total[value])
-    if finish >= FINISH_ENTRY:
-        return _finish_wide(tiles, total[value], program, o)
-    present = total[program.output_present[o]]
+    present = total[outputs[o, COUNT]]
     if present == 0:
         return np.nan
     if finish == FINISH_SUM:
-        return total[value] / program.output_scale[o]
+        return total[value] / scale
     if finish == FINISH_MEAN:
-        return total[value] / (present * program.output_scale[o])
+        return total[value] / (present * scale)
     if finish == FINISH_EXTREME:
         return total_f[value]
     if present < 2:
         return np.nan
-    square = program.output_square[o]
-    spread = variance(present, total[value], total[square], total[square + 1], program.output_digits[o])
+    square = outputs[o, SQUARE]
+    spread = variance(present, total[value], total[square], total[square + 1], outputs[o, DIGITS])
     return np.sqrt(spread) if finish == FINISH_STDDEV else spread
 
 
 @jit
 def _finish_wide(tiles: Any, handle: int, program: Any, o: int) -> float:
     """Feature ``o`` from a wide state."""
-    finish, heap = program.output_finish[o], tiles.heap
+    finish, heap = program.outputs[o, FINISH], tiles.heap
     if finish == FINISH_SET:
         return cardinality(heap, handle)
     if handle == EMPTY:
         return np.nan
-    slot, entry = program.output_value[o], program.output_entry[o]
+    slot, entry = program.outputs[o, VALUE], program.outputs[o, PLACE]
     if finish == FINISH_ENTRY:
         if ENTRY * entry >= heap[handle + 1]:
             return np.nan
-        value = 0 if program.slot_kind[slot] == GREATEST else ENTRY - 1
+        value = 0 if program.slots[slot, KIND] == GREATEST else ENTRY - 1
         return float_of(heap[handle + HEAD + ENTRY * entry + value])
-    return value_at(heap, handle, program.output_q[o], program.slot_size[slot])
+    return value_at(heap, handle, program.factors[o, SHARE], program.slots[slot, SIZE])
 
 
 @jit
@@ -263,44 +279,47 @@ def _read(tiles: Any, program: Any, t: int, out: Any) -> int:
     """All features at ``t``: the windows of a level with one offset are one walk from the newest tile back, the shortest
     window first. Without an offset, what is visible decides where they end; with one, the last multiple of the hop that is
     not after ``t - offset``."""
-    slots = len(program.slot_kind)
+    slots = len(program.slots)
     total = np.zeros(slots, np.int64)
     total_f = total.view(np.float64)
     level, offset, at, used = -1, 0, 0, tiles.used[0]
-    for w in range(len(program.window_level)):
-        if program.window_level[w] != level or program.window_offset[w] != offset:
-            level, offset = program.window_level[w], program.window_offset[w]
-            at = _end_of(tiles, program, level, offset, t)
-            _identity(total, total_f, program.slot_kind)
-        low = t - offset - program.window_length[w]
-        low -= low % program.level_hop[level]
+    for w in range(len(program.windows)):
+        if program.windows[w, LEVEL] != level or program.windows[w, OFFSET] != offset:
+            level, offset = program.windows[w, LEVEL], program.windows[w, OFFSET]
+            at = tiles.count[level]
+            if offset > 0:
+                at = _end_of(tiles.bits[level], at, t - offset, program.levels[level, HOP])
+            _identity(total, total_f, program.slots)
+        low = t - offset - program.windows[w, LENGTH]
+        low -= low % program.levels[level, HOP]
         if low < tiles.floor[level]:
             return TOO_OLD
         while at > 0 and tiles.bits[level, at - 1, 0] >= low:
             at -= 1
             bits, floats = tiles.bits[level, at, 1:], tiles.floats[level, at, 1:]
-            status = _merge(total, total_f, bits, floats, program.slot_kind)
-            if status == OK and len(program.wide_slot) > 0:
+            status = _merge(total, total_f, bits, floats, program.slots)
+            if status == OK and len(program.wide) > 0:
                 status = _merge_all_wide(tiles, program, total, bits)
             if status != OK:
                 return status
-        for o in range(len(program.output_window)):
-            if program.output_window[o] == w:
-                out[o] = _finish(tiles, total, total_f, program, o)
+        for o in range(len(program.outputs)):
+            if program.outputs[o, WINDOW] != w:
+                continue
+            if program.outputs[o, FINISH] < FINISH_ENTRY:
+                out[o] = _finish(total, total_f, program.outputs, program.factors[o, SCALE], o)
+            else:
+                out[o] = _finish_wide(tiles, total[program.outputs[o, VALUE]], program, o)
     tiles.used[0] = used
     return OK
 
 
 @jit
-def _end_of(tiles: Any, program: Any, level: int, offset: int, t: int) -> int:
-    """The number of tiles of a level that begin before the end of the windows of that offset."""
-    at = tiles.count[level]
-    if offset > 0:
-        high = t - offset
-        high -= high % program.level_hop[level]
-        while at > 0 and tiles.bits[level, at - 1, 0] >= high:
-            at -= 1
-    return at
+def _end_of(bits: Any, count: int, t: int, hop: int) -> int:
+    """How many of a level's tiles begin before the last multiple of the hop that is not after ``t``."""
+    high = t - t % hop
+    while count > 0 and bits[count - 1, 0] >= high:
+        count -= 1
+    return count
 
 
 @jit
@@ -311,8 +330,8 @@ def sweep(program: Any, events: Any, entity: Any, order: Any, asked: Any, out: A
     entity, then by order. Request ``j`` sees the events of its entity whose order is below ``asked.order[j]``.
     ``out`` [m, outputs] is filled. FULL: ``capacity`` tiles are too few, call again with more.
     """
-    room = _ROOM * (1 + capacity) * len(program.wide_slot)
-    tiles = empty_tiles(len(program.level_hop), capacity, len(program.slot_kind), room)
+    room = _ROOM * (1 + capacity) * len(program.wide)
+    tiles = empty_tiles(len(program.levels), capacity, len(program.slots), room)
     i, n = 0, len(entity)
     for j in range(len(asked.entity)):
         mine = asked.entity[j]
@@ -343,9 +362,9 @@ def _unpack(blob: Any, tiles: Any, program: Any) -> int:
         tiles.floor[level] = blob[HEADER + 2 * level + 1]
         tiles.bits[level, :count] = blob[at : at + count * width].reshape(count, width)
         at += count * width
-    for level in range(levels if len(program.wide_slot) > 0 else 0):
+    for level in range(levels if len(program.wide) > 0 else 0):
         for i in range(tiles.count[level]):
-            for s in program.wide_slot:
+            for s in program.wide:
                 words = tiles.bits[level, i, 1 + s]
                 handle = room_for(tiles.heap, tiles.used, EMPTY, words) if words > 0 else EMPTY
                 tiles.bits[level, i, 1 + s] = handle
@@ -363,7 +382,7 @@ def is_readable(program: Any, blob: Any) -> bool:
     """Whether a blob is empty, or has the layout that this kernel writes for the program."""
     if len(blob) == 0:
         return True
-    return blob[0] == VERSION and blob[1] == len(program.level_hop) and blob[2] == len(program.slot_kind)
+    return blob[0] == VERSION and blob[1] == len(program.levels) and blob[2] == len(program.slots)
 
 
 @jit
@@ -381,51 +400,16 @@ def read_blob(program: Any, blob: Any, t: int, out: Any) -> int:
     has another layout."""
     if not is_readable(program, blob):
         return UNREADABLE
-    levels = len(program.level_hop)
-    capacity, room = max(1, _longest(blob, levels)), (_ROOM + 2 * len(blob)) * len(program.wide_slot)
+    levels = len(program.levels)
+    capacity, room = max(1, _longest(blob, levels)), (_ROOM + 2 * len(blob)) * len(program.wide)
     while True:
-        tiles = empty_tiles(levels, capacity, len(program.slot_kind), room)
+        tiles = empty_tiles(levels, capacity, len(program.slots), room)
         status = _unpack(blob, tiles, program) if len(blob) > 0 else OK
         if status == OK:
             status = _read(tiles, program, t, out)
         if status != FULL:
             return status
         room *= 4
-
-
-@jit
-def _next_table(packed: Any, at: Any) -> Any:
-    begin = at[0] + 1
-    at[0] = begin + packed[begin - 1]
-    return packed[begin : at[0]]
-
-
-@jit
-def read_packed(packed: Any, blob: Any, t: int, out: Any) -> int:
-    """`read_blob` of a program whose tables were packed into one array."""
-    at = np.zeros(1, np.int64)
-    program = Tables(
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at),
-        _next_table(packed, at).view(np.float64),
-        _next_table(packed, at).view(np.float64),
-    )
-    return read_blob(program, blob, t, out)
 
 
 @jit
@@ -436,9 +420,9 @@ def fold_blob(program: Any, blob: Any, events: Any, begin: int, stop: int, end: 
     counts events older than everything kept. An overflow gives an empty array. Tiles older than the newest by more than the
     level keeps are let go, and the floor remembers it.
     """
-    levels, slots = len(program.level_hop), len(program.slot_kind)
+    levels, slots = len(program.levels), len(program.slots)
     capacity = _longest(blob, levels) + stop - begin
-    room = (_ROOM * (stop - begin) + 2 * len(blob)) * len(program.wide_slot)
+    room = (_ROOM * (stop - begin) + 2 * len(blob)) * len(program.wide)
     before = late[0]
     while True:
         late[0] = before
@@ -472,7 +456,7 @@ def _pack(tiles: Any, program: Any, end: int) -> Any:
         blob[HEADER + 2 * level] = count
         blob[HEADER + 2 * level + 1] = tiles.floor[level]
         blob[at : at + count * width] = tiles.bits[level, first[level] : tiles.count[level]].copy().reshape(count * width)
-        if len(program.wide_slot) > 0:
+        if len(program.wide) > 0:
             behind = _pack_wide(tiles, program, blob, at, count, behind)
         at += count * width
     return blob
@@ -482,9 +466,9 @@ def _pack(tiles: Any, program: Any, end: int) -> Any:
 def _wide_words(tiles: Any, program: Any, first: Any) -> int:
     """The words of all wide states of the tiles that are kept."""
     words = 0
-    for level in range(len(first) if len(program.wide_slot) > 0 else 0):
+    for level in range(len(first) if len(program.wide) > 0 else 0):
         for i in range(first[level], tiles.count[level]):
-            for s in program.wide_slot:
+            for s in program.wide:
                 handle = tiles.bits[level, i, 1 + s]
                 words += tiles.heap[handle + 1] if handle != EMPTY else 0
     return words
@@ -496,7 +480,7 @@ def _pack_wide(tiles: Any, program: Any, blob: Any, at: int, count: int, behind:
     handles; where the next ones belong."""
     width = tiles.bits.shape[2]
     for i in range(count):
-        for s in program.wide_slot:
+        for s in program.wide:
             slot = at + i * width + 1 + s
             handle = blob[slot]
             words = tiles.heap[handle + 1] if handle != EMPTY else 0
@@ -510,10 +494,10 @@ def _pack_wide(tiles: Any, program: Any, blob: Any, at: int, count: int, behind:
 @jit
 def _kept_from(tiles: Any, program: Any, level: int) -> int:
     """The start of the oldest tile that a level keeps beside its newest one."""
-    count, hop = tiles.count[level], program.level_hop[level]
+    count, hop = tiles.count[level], program.levels[level, HOP]
     if count == 0:
         return NO_FLOOR
-    low = tiles.bits[level, count - 1, 0] - program.level_keep[level] - hop
+    low = tiles.bits[level, count - 1, 0] - program.levels[level, KEEP] - hop
     return low - low % hop
 
 
@@ -521,7 +505,7 @@ def _kept_from(tiles: Any, program: Any, level: int) -> int:
 def _is_late(tiles: Any, program: Any, ts: int) -> bool:
     """Whether an event is older than all that every level keeps."""
     kept = 0
-    for level in range(len(program.level_hop)):
+    for level in range(len(program.levels)):
         kept += ts >= _kept_from(tiles, program, level)
     return kept == 0
 
@@ -533,5 +517,5 @@ def _let_go(tiles: Any, program: Any, level: int) -> int:
     while first < tiles.count[level] and tiles.bits[level, first, 0] < low:
         first += 1
     if first > 0:
-        tiles.floor[level] = tiles.bits[level, first - 1, 0] + program.level_hop[level]
+        tiles.floor[level] = tiles.bits[level, first - 1, 0] + program.levels[level, HOP]
     return first

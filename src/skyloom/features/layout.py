@@ -11,6 +11,7 @@ from skyloom.features.program import (
     BUCKETS,
     GREATEST,
     HASHES,
+    KIND,
     MAX,
     MIN,
     OLDEST,
@@ -60,8 +61,8 @@ class Blob(NamedTuple):
 def read_layout(blob: bytes, program: Program) -> Blob:
     """An entity's tiles. Raises `DataError` when they have another layout, or were packed for other slots."""
     words = struct.unpack(f"<{len(blob) // 8}q", blob[: len(blob) // 8 * 8])
-    kinds = program.tables.slot_kind.tolist()
-    wanted = (LAYOUT, len(program.tables.level_hop), len(kinds))
+    kinds = program.tables.slots[:, KIND].tolist()
+    wanted = (LAYOUT, len(program.tables.levels), len(kinds))
     if len(words) < _HEADER or words[:3] != wanted:
         raise DataError(
             f"these tiles have the layout {words[:3]} and not {wanted} (version, levels, slots)",

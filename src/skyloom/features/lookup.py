@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skyloom.features.finished import Finished, Values
-from skyloom.features.kernel import OK, TOO_OLD, UNREADABLE, read_packed
+from skyloom.features.kernel import OK, TOO_OLD, UNREADABLE, read_blob
 from skyloom.features.layout import other_layout
 from skyloom.features.program import Int64s, Program, compile_group
 from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
@@ -91,7 +91,7 @@ def _values(group: _Group, key: bytes, stored: bytes | None, t_ms: int) -> Value
 
 def _finish(group: _Group, blob: Int64s, t_ms: int) -> Values:
     out = np.empty(group.program.outputs)
-    status = read_packed(group.program.packed, blob, t_ms, out)
+    status = read_blob(group.program.tables, blob, t_ms, out)
     if status != OK:
         raise _unreadable(group.definition, status)
     values = out.tolist()

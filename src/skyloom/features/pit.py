@@ -10,7 +10,7 @@ from skyloom.features.columns import EventColumns, effective_times, event_column
 from skyloom.features.entities import NOBODY, entity_codes
 from skyloom.features.kernel import FULL, OVERFLOW, sweep
 from skyloom.features.parallel import cores, in_parallel
-from skyloom.features.program import Float64s, Int64s, Program, compile_group
+from skyloom.features.program import HOP, Float64s, Int64s, Program, compile_group
 from skyloom.features.ranges import ByEntity, by_entity, put_in_order, ranges
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
@@ -148,5 +148,5 @@ def _sweep(program: Program, columns: EventColumns, entity: Int64s, order: Int64
 def _room(program: Program, ts: Int64s, entity: Int64s) -> int:
     """Tiles that suffice for each entity, unless they are very many: no more than its events, or hops from first to last."""
     most = int(np.bincount(entity).max(initial=1)) if len(entity) else 1
-    hops = (int(ts.max()) - int(ts.min())) // int(program.tables.level_hop.min()) + 2 if len(ts) else 1
+    hops = (int(ts.max()) - int(ts.min())) // int(program.tables.levels[:, HOP].min()) + 2 if len(ts) else 1
     return min(most, hops, _MOST_ROOM)

@@ -5,6 +5,7 @@ of a wider one; a *lane* says which events a slot takes: those with a value in a
 a *window* is a level, an offset and a length; an *output* finishes one feature from the slots of a window.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -70,34 +71,38 @@ class Code(NamedTuple):
     size: int
 
 
-class Tables(NamedTuple):
-    """What the compiled functions are given: arrays, int64 but ``output_scale`` and ``output_q`` (float64).
+KIND, COLUMN, LANE, SIZE = range(4)
+"""The columns of `Tables.slots`: its kind, the row of the events' values or codes, of their lanes, and how large its state
+is (the entries of a list, the cap of a set, the buckets of a power of two)."""
 
-    ``slot_*`` have shape [S] (``slot_column`` is a row of the events' values, or of their codes; ``slot_lane`` of their
-    lanes; ``slot_size`` the entries of a list, the cap of a set, the buckets of a power of two); ``wide_slot`` [X] are the
-    slots with a state of any size; ``level_*`` [L]; ``window_*`` [W], ordered by level, offset and length; ``output_*``
-    [O].
+HOP, KEEP = range(2)
+"""The columns of `Tables.levels`."""
+
+LEVEL, OFFSET, LENGTH = range(3)
+"""The columns of `Tables.windows`."""
+
+WINDOW, FINISH, VALUE, COUNT, SQUARE, PLACE, DIGITS = range(7)
+"""The columns of `Tables.outputs`: window, how it is finished, the slots of its value, of the number of values and of the
+sum of squares, the place in a list, and the digits of its column."""
+
+SCALE, SHARE = range(2)
+"""The columns of `Tables.factors`: what sums are divided by, and the quantile's share."""
+
+
+class Tables(NamedTuple):
+    """What the compiled functions are given: few arrays, since each costs wherever they are handed on.
+
+    ``slots`` [S, 4], ``wide`` [X] (the slots with a state of any size), ``levels`` [L, 2], ``windows`` [W, 3] (ordered by
+    level, offset and length) and ``outputs`` [O, 7] are int64, ``factors`` [O, 2] is float64; their columns are named
+    above.
     """
 
-    slot_kind: Int64s
-    slot_column: Int64s
-    slot_lane: Int64s
-    slot_size: Int64s
-    wide_slot: Int64s
-    level_hop: Int64s
-    level_keep: Int64s
-    window_level: Int64s
-    window_offset: Int64s
-    window_length: Int64s
-    output_window: Int64s
-    output_finish: Int64s
-    output_value: Int64s
-    output_present: Int64s
-    output_square: Int64s
-    output_entry: Int64s
-    output_digits: Int64s
-    output_scale: Float64s
-    output_q: Float64s
+    slots: Int64s
+    wide: Int64s
+    levels: Int64s
+    windows: Int64s
+    outputs: Int64s
+    factors: Float64s
 
 
 class Program(NamedTuple):
@@ -109,13 +114,11 @@ class Program(NamedTuple):
     lanes: tuple[Lane, ...]
     codes: tuple[Code, ...]
     tables: Tables
-    packed: Int64s
-    """The tables one after the other, each behind its length: one array crosses into compiled code sooner than many."""
 
     @property
     def outputs(self) -> int:
         """How many features it gives."""
-        return len(self.tables.output_window)
+        return len(self.tables.outputs)
 
 
 class _Slot(NamedTuple):
@@ -163,33 +166,27 @@ def compile_group(group: FeatureGroupDef) -> Program:
     windows = sorted({_window(a, levels) for a in group.aggregates})
     reach = [max(sum(rest) for level, *rest in windows if level == index) for index in range(len(levels))]
     digits = [group.scales.get(a.column, 0) if a.column else 0 for a in group.aggregates]
+    outputs = [
+        (
+            windows.index(_window(a, levels)),
+            _KINDS[a.kind][1],
+            *(slots.index(each[min(part, len(each) - 1)]) for part in range(3)),
+            max(a.entry - 1, 0),
+            digit,
+        )
+        for a, each, digit in zip(group.aggregates, mine, digits, strict=True)
+    ]
+    factors = [(10.0**digit, a.q) for a, digit in zip(group.aggregates, digits, strict=True)]
     tables = Tables(
-        slot_kind=_ints([slot.kind for slot in slots]),
-        slot_column=_ints([slot.column for slot in slots]),
-        slot_lane=_ints([slot.lane for slot in slots]),
-        slot_size=_ints([slot.size for slot in slots]),
-        wide_slot=_ints([index for index, slot in enumerate(slots) if slot.kind >= OLDEST]),
-        level_hop=_ints(levels),
-        level_keep=_ints([each + group.lateness_ms for each in reach]),
-        window_level=_ints([level for level, _, _ in windows]),
-        window_offset=_ints([offset for _, offset, _ in windows]),
-        window_length=_ints([length for _, _, length in windows]),
-        output_window=_ints([windows.index(_window(a, levels)) for a in group.aggregates]),
-        output_finish=_ints([_KINDS[a.kind][1] for a in group.aggregates]),
-        output_value=_ints([slots.index(each[0]) for each in mine]),
-        output_present=_ints([slots.index(each[1 if len(each) > 1 else 0]) for each in mine]),
-        output_square=_ints([slots.index(each[2 if len(each) > 2 else 0]) for each in mine]),
-        output_entry=_ints([max(a.entry - 1, 0) for a in group.aggregates]),
-        output_digits=_ints(digits),
-        output_scale=np.array([10.0**digit for digit in digits]),
-        output_q=np.array([a.q for a in group.aggregates]),
+        _rows(slots, 4),
+        np.array([index for index, slot in enumerate(slots) if slot.kind >= OLDEST], np.int64),
+        _rows([(hop, most + group.lateness_ms) for hop, most in zip(levels, reach, strict=True)], 2),
+        _rows(windows, 3),
+        _rows(outputs, 7),
+        np.array(factors, np.float64).reshape(-1, 2),
     )
     scales = np.array([10.0 ** group.scales.get(column, 0) for column in names.columns], np.float64)
-    return Program(names.columns, scales, tuple(names.lanes.values()), names.codes, tables, _packed(tables))
-
-
-def _packed(tables: Tables) -> Int64s:
-    return np.concatenate([part for table in tables for part in (_ints([len(table)]), table.view(np.int64))])
+    return Program(names.columns, scales, tuple(names.lanes.values()), names.codes, tables)
 
 
 def _names(group: FeatureGroupDef) -> _Names:
@@ -232,5 +229,5 @@ def _window(aggregate: AggregateDef, levels: list[int]) -> tuple[int, int, int]:
     return levels.index(aggregate.hop_ms), aggregate.offset_ms, aggregate.window_ms
 
 
-def _ints(values: list[int]) -> Int64s:
-    return np.array(values, np.int64)
+def _rows(rows: Sequence[tuple[int, ...]], width: int) -> Int64s:
+    return np.array(rows, np.int64).reshape(-1, width)
