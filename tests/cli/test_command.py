@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from skyloom.cli import train
+from skyloom.cli.main import main
+
 SKYLOOM = Path(sys.executable).parent / "skyloom"
 
 
@@ -160,3 +163,14 @@ def test_a_closed_pipe_is_no_traceback(tmp_path: Path):
         check=False,
     )
     assert "Traceback" not in ended.stderr
+
+
+def test_a_broken_connection_is_an_error_with_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def runs() -> None:
+        raise BrokenPipeError(32, "the other side has gone")
+
+    monkeypatch.setattr(train, "runs", runs)
+    assert main(["runs"]) == 1
+    assert "the other side has gone" in capsys.readouterr().err

@@ -20,11 +20,20 @@ def guarded(run: Callable[[], int], *, as_json: bool) -> int:
     except KeyboardInterrupt:
         _report("interrupted", "", "", as_json)
         return INTERRUPTED
-    except BrokenPipeError:
-        return CUT_OFF
     except Exception as error:  # noqa: BLE001  the edge of the process
+        if isinstance(error, BrokenPipeError) and _reader_gone():
+            return CUT_OFF
         _report_bug(error, as_json)
         return 1
+
+
+def _reader_gone() -> bool:
+    """Whether it is our output that nobody reads any more, and not a connection of ours that broke."""
+    import select
+
+    output = select.poll()
+    output.register(1, 0)
+    return any(happened & (select.POLLERR | select.POLLHUP) for _, happened in output.poll(0))
 
 
 def _report(what: str, tried: str, fix: str, as_json: bool) -> None:

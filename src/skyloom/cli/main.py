@@ -98,7 +98,11 @@ def _run(name: str, arguments: list[str]) -> int:
 
     command = typer.main.get_command(_application(COMMANDS[name].target))
     try:
-        result = command.main(arguments, prog_name=f"skyloom {name}", standalone_mode=False)
+        # not command.main(): that ends the process without a word whenever a pipe or a connection breaks
+        with command.make_context(f"skyloom {name}", arguments) as context:
+            result = command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
     except typer.Abort:
         raise KeyboardInterrupt from None
     except TyperException as error:

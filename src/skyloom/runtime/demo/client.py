@@ -13,7 +13,7 @@ Answered = Callable[[Any], None]
 
 
 class Client:
-    """Posts JSON to one server with one key, over connections that stay open and take turns.
+    """Posts JSON to one server with one key, over connections that stay open until `settle` and take turns.
 
     `post` returns when the request is sent; its answer is read before its connection is used again. So requests leave in
     order, and a few are under way at a time. Not for several threads at once.
@@ -38,17 +38,21 @@ class Client:
         self._waiting[self._turn] = path, answered
 
     def settle(self) -> None:
-        """Read every answer that is still to come."""
-        for turn in range(len(self._connections)):
+        """Read every answer that is still to come, and hang up: the server would close what stays idle for long."""
+        for turn, connection in enumerate(self._connections):
             self._read(turn)
+            connection.close()
 
     def _read(self, turn: int) -> None:
         waiting, self._waiting[turn] = self._waiting[turn], None
         if waiting is None:
             return
         path, answered = waiting
-        response = self._connections[turn].getresponse()
-        answer = response.read()
+        try:
+            response = self._connections[turn].getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise SkyloomError(f"{path} was not answered", tried=f"{type(error).__name__}: {error}") from error
         if response.status not in (200, 202):
             raise SkyloomError(f"{path} answered {response.status}: {answer[:300].decode(errors='replace')}")
         answered(msgspec.json.decode(answer))
