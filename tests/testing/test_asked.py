@@ -97,5 +97,7 @@ def test_what_is_refused():
         WORLD.row(payments, {**paid(9, 24, 1.0), "amount": "much"}, sky.col("amount"))
     with pytest.raises(DeclarationError, match="amonut"):
         WORLD.row(payments, paid(9, 24, 1.0), sky.col("amonut"))
+    with pytest.raises(UsageError, match=r"no column 'limti'(?s:.)*did you mean limit\?"):
+        WORLD.row(payments, paid(9, 24, 1.0), cards["limti"].named("limit"))
     with pytest.raises(UsageError, match="no column 'card'"):
         WORLD.row(moves, {"id": "m2", "moved": 5, "customer": "u1", "country": "FR"}, spent["n_1d"].named("n"))

@@ -5,7 +5,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from skyloom.kernel.errors import UsageError
-from skyloom.kernel.expr import PARTS, Expression, Term, reader, typed
+from skyloom.kernel.expr import PARTS, Expression, Term, columns_of, reader, typed
+from skyloom.kernel.ids import nearest
 from skyloom.kernel.schema import Schema, Type
 
 if TYPE_CHECKING:
@@ -81,9 +82,24 @@ class _Asked:
         return self._column(str(key.expression.value))
 
 
+def _require_columns(expression: Expression, token: str, row: Mapping[str, Any]) -> None:
+    """What an expression reads of a row of a table is there, said without the name that we have for the row."""
+    there = [name.removeprefix(f"{token}.") for name in row if name.startswith(f"{token}.")]
+    for name in columns_of(expression):
+        its, _, column = name.partition(".")
+        if its == token and column not in there:
+            near = nearest(column, there) or there
+            raise UsageError(
+                f"the table's rows have no column {column!r}",
+                tried=", ".join(there),
+                fix=f"did you mean {' or '.join(near)}?",
+            )
+
+
 def _value(term: Term, asked: _Asked) -> Any:
     for token, declared in term.groups.items():
         asked.add(token, declared)
+        _require_columns(term.expression, token, asked.row)
     full, kind = typed(term.expression, asked.types, asked.features)
     if kind is Type.FLOAT and full.op not in ("col", "finite"):
         full = Expression("finite", (full,))  # as in X: what is computed and not finite is missing
