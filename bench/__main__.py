@@ -17,6 +17,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "read": reading.read,
     "read-redis": reading.read_redis,
     "fold": online.fold,
+    "fold-kafka": online.fold_kafka,
     "memory": memory.memory,
     "join": join.join,
     "training": training.training,
@@ -25,8 +26,8 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "history": training.history,
 }
 TRAINING = ("training", "whole", "feast", "history")
-FEATURES = ("read", "read-redis", "fold", *TRAINING)
-"""What ``features`` stands for: the online store, and training sets beside peers in environments of their own."""
+FEATURES = (*TRAINING, "read", "read-redis", "fold", "fold-kafka", "memory")
+"""What ``features`` stands for: training sets beside peers in environments of their own, the online store, the worker."""
 
 
 def main(names: list[str]) -> int:

@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from bench.figure import Figure, quantile
@@ -103,11 +102,13 @@ def _times(store: Any, at: int, step_ms: int, count: int = READS) -> Iterator[fl
 
 
 def _tiles(store: Any) -> int:
+    from skyloom.features.layout import read_layout
+    from skyloom.features.program import compile_group
     from skyloom.features.spaces import entity_key, tiles_space
 
     with store.read() as view:
-        blob = np.frombuffer(view.get(tiles_space(wide()), entity_key("7")) or b"", np.int64)
-    return int(blob[4 : 4 + 2 * blob[1] : 2].sum())
+        blob = view.get(tiles_space(wide()), entity_key("7")) or b""
+    return sum(len(level.tiles) for level in read_layout(blob, compile_group(wide())).levels)
 
 
 def _figures(
