@@ -190,7 +190,7 @@ def _row(drawn: Any, at: int) -> dict[str, Any]:
 
 @st.composite
 def histories(draw: st.DrawFn, most: int = 5) -> History:
-    """Duplicates, late and early events, clocks that run ahead, nulls, huge and tiny values; questions near windows' edges."""
+    """Duplicates, late and early events, clocks that run ahead, nulls, huge and tiny values; questions near edges."""
     (now, earlier), offset, batches = draw(st.sampled_from(BEGINNINGS)), 0, list[list[Happened]]()
     for (count, step, beside), imported, drawn in draw(st.lists(_batch, min_size=1, max_size=most)):
         now += count * STEPS[step] + beside

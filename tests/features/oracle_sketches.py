@@ -7,7 +7,9 @@ the kernel.
 import hashlib
 import math
 from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 P, M64 = 12, 2**64 - 1
@@ -38,9 +40,14 @@ def hash_of(value: Any) -> int:
 
 def registers(values: list[Any]) -> list[int]:
     """The 4,096 registers of a set of values: the first 12 bits choose one, which keeps the greatest place of a first 1."""
+    return registers_of({hash_of(value) for value in values})
+
+
+def registers_of(hashes: Iterable[int]) -> list[int]:
+    """The same from their hashes."""
     kept = [0] * 2**P
-    for value in values:
-        text = f"{hash_of(value):064b}"
+    for each in hashes:
+        text = f"{each:064b}"
         rest = text[P:]
         place = rest.index("1") + 1 if "1" in rest else len(rest) + 1
         kept[int(text[:P], 2)] = max(kept[int(text[:P], 2)], place)
@@ -50,7 +57,12 @@ def registers(values: list[Any]) -> list[int]:
 def distinct(values: list[Any], exact: int) -> float:
     """How many different values there are: exactly, or from more than ``exact`` on as the registers tell."""
     different = {hash_of(value) for value in values}
-    return float(len(different)) if len(different) <= exact else float(round(estimate(registers(values))))
+    return float(len(different)) if len(different) <= exact else _estimated(frozenset(different))
+
+
+@lru_cache(maxsize=10_000)
+def _estimated(hashes: frozenset[int]) -> float:
+    return float(round(estimate(registers_of(hashes))))
 
 
 def estimate(kept: list[int]) -> float:
@@ -89,7 +101,11 @@ def _tau(x: float) -> float:
 
 def quantile(values: list[float], q: float, parts: int) -> float:
     """The value told for the one of rank ``floor(q (n - 1))``: 2ab / (a + b) of its bucket [a, b)."""
-    chosen = sorted(values)[math.floor(q * (len(values) - 1))]
+    return _told(sorted(values)[math.floor(q * (len(values) - 1))], parts)
+
+
+@lru_cache(maxsize=100_000)
+def _told(chosen: float, parts: int) -> float:
     if chosen == 0:
         return 0.0
     magnitude = abs(Fraction(chosen))
