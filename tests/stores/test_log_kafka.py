@@ -279,3 +279,12 @@ def test_without_the_driver_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(MissingExtra, match="confluent_kafka"):
         KafkaLog(KafkaSettings("localhost"))
+
+
+def test_positions_are_kept_by_a_broker_that_nobody_used_before(new_kafka):
+    """Its coordinators begin with the first question, and say so first: the admin client of librdkafka dies of that."""
+    with closing(KafkaLog(settings(new_kafka().servers))) as log:
+        assert log.append(TOPIC, [batch(1)]) == [0]
+        assert log.committed("worker", TOPIC) == 0
+        assert log.commit("worker", TOPIC, log.end(TOPIC)) == log.committed("worker", TOPIC) == log.end(TOPIC)
+        assert log.consumers(TOPIC) == {"worker": log.end(TOPIC)}

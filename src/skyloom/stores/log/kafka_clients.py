@@ -57,6 +57,7 @@ class Clients:
         self._asker: Consumer | None = None
         self._admin: AdminClient | None = None
         self._readers: OrderedDict[tuple[str, int], Reader] = OrderedDict()
+        self._members: dict[str, Consumer] = {}
         _LIVING.add(self)
 
     def sender(self) -> "Sender":
@@ -79,13 +80,23 @@ class Clients:
             return self._asker
 
     def admin(self) -> "AdminClient":
-        """A client for topics, deletions and positions."""
+        """A client for topics, deletions and the names of groups."""
         from confluent_kafka.admin import AdminClient
 
         with self._using():
             if self._admin is None:
                 self._admin = AdminClient(self._properties({}))
             return self._admin
+
+    def member(self, group: str) -> "Consumer":
+        """A client for the positions of a group, which it never joins. The admin client could ask for them too, but dies of
+        an answer that a coordinator gives while it begins (librdkafka 2.16, ``rd_kafka_handle_OffsetFetch``)."""
+        from confluent_kafka import Consumer
+
+        with self._using():
+            if group not in self._members:
+                self._members[group] = Consumer(self._properties({**_CONSUMER, "group.id": group}))
+            return self._members[group]
 
     @contextmanager
     def reader(self, topic: str, partition: int) -> Generator["Reader"]:
@@ -113,14 +124,16 @@ class Clients:
                 return
             self._closed = True
             readers, sender, asker = list(self._readers.values()), self._sender, self._asker
+            members = list(self._members.values())
             self._readers.clear()
+            self._members.clear()
             self._sender = self._asker = self._admin = None
         for reader in readers:
             reader.close()
         if sender is not None:
             sender.close()
-        if asker is not None:
-            asker.close()
+        for client in (*members, *([asker] if asker is not None else [])):
+            client.close()
 
     @contextmanager
     def _using(self) -> Generator[None]:
@@ -142,7 +155,7 @@ class Clients:
         self._lock = threading.RLock()
         for reader in self._readers.values():
             _immortal(reader.consumer)
-        for client in (self._asker, self._admin, self._sender and self._sender.producer):
+        for client in (*self._members.values(), self._asker, self._admin, self._sender and self._sender.producer):
             if client is not None:
                 _immortal(client)
 

@@ -89,12 +89,11 @@ class Positions:
 
     def committed(self, group: str, place: "TopicPartition") -> int | None:
         """The position of a group, if it has one."""
-        from confluent_kafka import ConsumerGroupTopicPartitions
-
-        asked = ConsumerGroupTopicPartitions(group, [place])
+        member = self._clients.member(group)
         with translated(f"asking for the position of {group}"):
-            found = self._clients.admin().list_consumer_group_offsets([asked])[group].result(self._patience_s)
-        [stored] = found.topic_partitions or [place]
+            [stored] = _coordinated(lambda: member.committed([place], timeout=self._patience_s), self._patience_s)
+        if stored.error is not None:
+            raise explained(stored.error, f"asking for the position of {group}")
         if stored.offset < 0:
             return None
         exact = stored.metadata or ""
@@ -102,7 +101,7 @@ class Positions:
 
     def commit(self, group: str, place: "TopicPartition", offset: int) -> int:
         """Move a position forward; where it is then."""
-        from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+        from confluent_kafka import TopicPartition
 
         stands = self.committed(group, place)
         if stands is not None and stands >= offset:
@@ -110,12 +109,12 @@ class Positions:
         # What is begun counts as read for Kafka's own tools: their lag is 0 once ours is.
         message = -(-offset >> _BITS)
         new = TopicPartition(place.topic, place.partition, message, str(offset))
+        member = self._clients.member(group)
         with translated(f"committing the position of {group}"):
-            asked = [ConsumerGroupTopicPartitions(group, [new])]
-            done = self._clients.admin().alter_consumer_group_offsets(asked)[group].result(self._patience_s)
-            for each in done.topic_partitions or []:
-                if each.error is not None:
-                    raise explained(each.error, f"committing the position of {group}")
+            done = _coordinated(lambda: member.commit(offsets=[new], asynchronous=False), self._patience_s)
+        for each in done or []:
+            if each.error is not None:
+                raise explained(each.error, f"committing the position of {group}")
         return offset
 
     def consumers(self, place: "TopicPartition") -> dict[str, int]:
@@ -129,6 +128,21 @@ class Positions:
             if name is not None and position is not None:
                 found[name] = position
         return found
+
+
+def _coordinated(ask: Callable[[], _T], patience_s: float) -> _T:
+    """Ask again while the brokers find out who keeps a group's positions: after they began, and on a group's first use."""
+    from confluent_kafka import KafkaError, KafkaException
+
+    finding = (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in finding or time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_S)
 
 
 def _eventually(found: Callable[[], _T | None], patience_s: float, why: str) -> _T:
