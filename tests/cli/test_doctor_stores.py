@@ -35,6 +35,17 @@ def test_a_kafka_that_answers_and_one_that_does_not(kafka_broker: Any, monkeypat
     assert found.fix.startswith(f"docker run -d -p {port}:9092 apache/kafka")
 
 
+def test_variables_of_an_address_are_those_of_the_environment(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = redis_server.url.removesuffix("/0")
+    monkeypatch.setenv("CACHE_DATABASE", "0")
+    assert reach(Profile(online=f"{url}/${{CACHE_DATABASE}}"))[0].trouble == ""
+    monkeypatch.delenv("CACHE_DATABASE")
+    [found] = reach(Profile(online=f"{url}/${{CACHE_DATABASE}}"))
+    assert (found.trouble, found.fix) == ("the variable CACHE_DATABASE is not set", "export CACHE_DATABASE=...")
+
+
 def test_what_can_never_answer_says_why() -> None:
     [found] = reach(Profile(log="kafka://127.0.0.1:9092/shop?partitons=2"))
     assert "it has no setting 'partitons'" in found.trouble

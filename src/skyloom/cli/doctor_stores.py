@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from skyloom.kernel.errors import SkyloomError, Transient
+from skyloom.kernel.locations import resolved_url
 from skyloom.spec.profile import Profile
 
 _PATIENCE_S = 3.0
-_HERE = ("localhost", "127.0.0.1", "::1")
+_HERE = ("localhost", "127.0.0.1")
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -34,9 +35,9 @@ def _reached(store: str, url: str, ask: Callable[[str], None], start: Callable[[
     try:
         ask(url)
     except SkyloomError as error:
-        first = urlsplit(f"//{parts.netloc.partition(',')[0]}")
-        away = isinstance(error, Transient) and first.hostname in _HERE
-        return Reached(store, place, error.what, start(str(first.port or "")) if away else error.fix)
+        host, _, port = parts.netloc.rpartition("@")[2].partition(",")[0].partition(":")
+        away = isinstance(error, Transient) and host in _HERE
+        return Reached(store, place, error.what, start(port) if away else error.fix)
     return Reached(store, place)
 
 
@@ -44,7 +45,7 @@ def _online(url: str) -> None:
     from skyloom.features.spaces import POSITIONS
     from skyloom.stores.online.redis import RedisOnline
 
-    with closing(RedisOnline(url)) as store, store.read() as view:
+    with closing(RedisOnline(resolved_url(url))) as store, store.read() as view:
         view.get(POSITIONS, b"doctor")
 
 
