@@ -17,6 +17,7 @@ from tests.features.twin import twin
 from skyloom.features import kernel
 from skyloom.features.codes import buckets, hashes, ordered
 from skyloom.features.columns import EventColumns, event_columns
+from skyloom.features.exact import BEYOND
 from skyloom.features.layout import read_layout
 from skyloom.features.program import BUCKETS, HASHES, SQUARE_LOW, Program, compile_group
 from skyloom.kernel.errors import DataError
@@ -78,13 +79,13 @@ def fold(program: Program, events: EventColumns, cuts: list[int], module: Any = 
     blob, late, n = NOTHING, np.zeros(1, np.int64), len(events.ts)
     edges = [0, *sorted(cut for cut in cuts if cut < n), n]
     for begin, end in itertools.pairwise(edges):
-        blob = module.fold_blob(program.tables, blob, events, begin, end, n, late)
+        blob = module.fold_blob(program.packed, blob, events, begin, end, n, late)
     return blob
 
 
 def read(program: Program, blob: Any, t: int, module: Any = kernel) -> dict[str, float | None]:
     out = np.full(program.outputs, 7.0)
-    assert module.read_blob(program.tables, blob, t, out) == kernel.OK
+    assert module.read_blob(program.packed, blob, t, out) == kernel.OK
     return {a.name: None if math.isnan(value) else value for a, value in zip(ALL, out.tolist(), strict=True)}
 
 
@@ -144,30 +145,30 @@ class Merged:
     """The tiles of three sets of events, and what merging makes of them; states are compared as the words they hold."""
 
     def __init__(self, given: Drawn) -> None:
-        self.tables = BY_HOP.tables
-        tiles = self.tiles = PLAIN.empty_tiles(1, 3, len(self.tables.slots), 60_000)
+        self.program, self.slots = BY_HOP.packed, len(BY_HOP.tables.slots)
+        self.tiles = PLAIN.empty_tiles(1, 3, self.slots, 60_000)
         for start in (0, 10, 20):
-            PLAIN._place(tiles.bits[0], tiles.floats[0], tiles.count, 0, start, self.tables.slots)
+            PLAIN.place(self.tiles, 0, start, self.program)
         events = given.columns(BY_HOP)
-        for i in range(len(given.values)):
-            assert PLAIN._fold(self.tiles, self.tables, events, i) == kernel.OK
+        assert PLAIN._fold(self.tiles, self.program, events, 0, len(given.values)) == kernel.OK
 
     def nothing(self) -> Any:
-        state = np.zeros(len(self.tables.slots), np.int64)
-        PLAIN._identity(state, state.view(np.float64), self.tables.slots)
+        state = np.zeros(self.slots, np.int64)
+        PLAIN.identity(state, state.view(np.float64), 0, self.program)
         return state
 
     def merge(self, *states: Any) -> Any:
         total = self.nothing()
         for state in states:
-            floats = (total.view(np.float64), state, state.view(np.float64), self.tables.slots)
-            assert PLAIN._merge(total, *floats) == kernel.OK
-            assert PLAIN._merge_all_wide(self.tiles, self.tables, total, state) == kernel.OK
+            tile = np.append(0, state)
+            tiles = self.tiles._replace(bits=tile, floats=tile.view(np.float64))
+            assert PLAIN._merge(total, total.view(np.float64), *tiles[:2], 0, len(tile), self.program) == kernel.OK
+            assert PLAIN._merge_wide(tiles, self.program, total, 0, len(tile)) == kernel.OK
         return total
 
     def words(self, state: Any) -> list[Any]:
         found = state.tolist()
-        for s in self.tables.wide.tolist():
+        for s in BY_HOP.tables.wide.tolist():
             at = found[s]
             found[s] = [] if at < 0 else self.tiles.heap[at + 2 : at + 2 + self.tiles.heap[at + 1]].tolist()
         return found
@@ -177,7 +178,7 @@ class Merged:
 @given(drawn)
 def test_merging_is_a_commutative_monoid_to_the_last_bit(given: Drawn) -> None:
     world = Merged(given._replace(times=[at % 30 for at in given.times]))
-    a, b, c = (world.tiles.bits[0, i, 1:].copy() for i in range(3))
+    a, b, c = (world.tiles.bits.reshape(3, -1)[i, 1:].copy() for i in range(3))
     whole = world.words(world.merge(a, b, c))
     assert world.words(world.merge(world.merge(a, b), c)) == world.words(world.merge(a, world.merge(b, c))) == whole
     assert world.words(world.merge(c, b, a)) == world.words(world.merge(b, a, c)) == whole
@@ -225,7 +226,7 @@ def test_packed_tiles_read_in_plain_python_hold_what_was_folded(given: Drawn) ->
 def test_tiles_of_another_version_are_refused(version: int) -> None:
     blob = fold(EVERY, Drawn([1.0], [0]).columns(EVERY), []).copy()
     blob[0] = version
-    assert kernel.read_blob(EVERY.tables, blob, 0, np.empty(EVERY.outputs)) == kernel.UNREADABLE
+    assert kernel.read_blob(EVERY.packed, blob, 0, np.empty(EVERY.outputs)) == kernel.UNREADABLE
     with pytest.raises(DataError, match=f"have the layout .{version}, 1, ") as refused:
         read_layout(blob.tobytes(), EVERY)
     assert "backfill" in refused.value.fix
@@ -237,7 +238,7 @@ def sketch(kind: str, values: Any, **more: Any) -> float:
     table = pa.table({"x": values, "_offset": np.arange(len(values))})
     events = event_columns(table, np.arange(len(values)) % 40, program)
     out = np.empty(1)
-    assert kernel.read_blob(program.tables, fold(program, events, [len(values) // 3]), 40, out) == kernel.OK
+    assert kernel.read_blob(program.packed, fold(program, events, [len(values) // 3]), 40, out) == kernel.OK
     return float(out[0])
 
 
@@ -277,7 +278,7 @@ def test_huge_tiny_and_endless_values_have_their_places() -> None:
     )
     out = np.empty(program.outputs)
     events = Drawn(EDGES, [0] * len(EDGES)).columns(program)
-    assert kernel.read_blob(program.tables, fold(program, events, []), 0, out) == kernel.OK
+    assert kernel.read_blob(program.packed, fold(program, events, []), 0, out) == kernel.OK
     expected = sorted((value for value in EDGES if value is not None and value == value), reverse=True)
     assert out[:9].tolist() == expected
     assert np.isnan(out[9:12]).all()
@@ -324,11 +325,11 @@ def test_variances_are_the_nearest_floats_to_the_exact_ones(scaled: list[int], d
     out = np.empty(1)
     blob = fold(program, events, [])
     if abs(sum(scaled)) < 2**62 and all(abs(sum(scaled[:i])) < 2**62 for i in range(n)):
-        assert kernel.read_blob(program.tables, blob, 0, out) == kernel.OK
+        assert kernel.read_blob(program.packed, blob, 0, out) == kernel.OK
         middle = Fraction(sum(scaled), n)
         assert out[0] == float(sum((each - middle) ** 2 for each in scaled) / (n - 1) / 10 ** (2 * digits))
     else:
-        assert len(blob) == 0
+        assert kernel.read_blob(program.packed, blob, 0, out) == kernel.OVERFLOW
 
 
 def test_squares_that_grow_beyond_124_bits_are_an_error_in_a_tile_and_across_tiles() -> None:
@@ -336,10 +337,12 @@ def test_squares_that_grow_beyond_124_bits_are_an_error_in_a_tile_and_across_til
     units = np.array([[2**61, -(2**61)] * 8], np.int64)
     none, valid = np.zeros((0, 16), np.int64), np.ones((1, 16), np.bool_)
     one = EventColumns(np.zeros(16, np.int64), np.arange(16), units.astype(float), units, none, valid)
-    assert len(fold(program, one, [])) == 0
+    assert kernel.read_blob(program.packed, fold(program, one, []), 9, np.empty(1)) == kernel.OVERFLOW
+    large = one._replace(scaled=np.array([[1, BEYOND, *range(14)]]))
+    assert kernel.read_blob(program.packed, fold(program, large, []), 9, np.empty(1)) == kernel.OVERFLOW
     two = one._replace(ts=np.repeat([0, 10, 20, 30, 40, 50, 60, 70], 2))
-    assert kernel.read_blob(program.tables, fold(program, two, []), 85, np.empty(1)) == kernel.OVERFLOW
-    assert kernel.read_blob(program.tables, fold(program, two, []), 90, np.empty(1)) == kernel.OK
+    assert kernel.read_blob(program.packed, fold(program, two, []), 85, np.empty(1)) == kernel.OVERFLOW
+    assert kernel.read_blob(program.packed, fold(program, two, []), 90, np.empty(1)) == kernel.OK
 
 
 @pytest.mark.parametrize(("t", "count"), [(24, 0.0), (29, 1.0), (30, 2.0), (44, 2.0), (45, 1.0), (49, 1.0), (50, 0.0)])
@@ -348,7 +351,7 @@ def test_a_window_in_the_past_ends_on_a_hop_too(t: int, count: float) -> None:
     program = program_of(AggregateDef("n", "count", None, 20, 5, offset_ms=10))
     events = event_columns(pa.table({"_offset": [0, 1]}), np.array([14, 17]), program)
     out = np.empty(1)
-    assert kernel.read_blob(program.tables, fold(program, events, []), t, out) == kernel.OK
+    assert kernel.read_blob(program.packed, fold(program, events, []), t, out) == kernel.OK
     assert out[0] == count
 
 
@@ -358,7 +361,7 @@ def test_a_lifetime_is_one_tile_however_long_it_is() -> None:
     short, long = (Drawn([1.0] * n, [i * years for i in range(n)]).columns(program) for n in (1, 300))
     assert len(fold(program, short, [])) == len(fold(program, long, []))
     out = np.empty(1)
-    assert kernel.read_blob(program.tables, fold(program, long, [5]), 300 * years, out) == kernel.OK
+    assert kernel.read_blob(program.packed, fold(program, long, [5]), 300 * years, out) == kernel.OK
     assert out[0] == 300.0
 
 
@@ -373,5 +376,5 @@ def test_an_event_of_which_a_condition_is_false_or_unknown_is_left_out() -> None
     table = pa.table({"x": [1.0, 2.0, 4.0, None, 16.0], "y": [2, 1, None, 5, 3], "_offset": range(5)})
     events = event_columns(table, np.zeros(5, np.int64), program)
     out = np.empty(4)
-    assert kernel.read_blob(program.tables, fold(program, events, []), 0, out) == kernel.OK
+    assert kernel.read_blob(program.packed, fold(program, events, []), 0, out) == kernel.OK
     assert out.tolist() == [3.0, 2.0, 17.0, 23.0]

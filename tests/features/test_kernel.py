@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.features.twin import twin
 
-from skyloom.features import kernel
+from skyloom.features import exact, kernel
 from skyloom.features.columns import EventColumns
 from skyloom.features.pit import SortedRequests
 from skyloom.features.program import Program, compile_group
@@ -55,7 +55,7 @@ def store_of(module: Any, program: Program, events: EventColumns, cuts: list[int
     blob, late = np.empty(0, np.int64), np.zeros(1, np.int64)
     edges = [0, *sorted(cut for cut in cuts if cut < len(events.ts)), len(events.ts)]
     for begin, end in itertools.pairwise(edges):
-        blob = module.fold_blob(program.tables, blob, events, begin, end, end, late)
+        blob = module.fold_blob(program.packed, blob, events, begin, end, end, late)
         if len(blob) == 0:
             break
     return blob, int(late[0])
@@ -77,7 +77,7 @@ def test_folding_and_reading_compiled_and_not(program: Program, seed: int, n: in
     assert compiled[1] == plain[1]
     for t in rng.integers(-spread, 3 * spread, 4).tolist():
         outs = [np.full(program.outputs, 7.0) for _ in range(2)]
-        stati = [m.read_blob(program.tables, compiled[0], t, out) for m, out in zip((kernel, PLAIN), outs, strict=True)]
+        stati = [m.read_blob(program.packed, compiled[0], t, out) for m, out in zip((kernel, PLAIN), outs, strict=True)]
         assert stati[0] == stati[1]
         assert outs[0].tobytes() == outs[1].tobytes()
 
@@ -92,7 +92,7 @@ def test_sweeping_compiled_and_not(program: Program, seed: int, n: int, m: int, 
     asked = SortedRequests(asking, rng.integers(-200, 500, m), np.full(m, rng.integers(0, n + 1)))
     outs = [np.full((m, program.outputs), 7.0) for _ in range(2)]
     stati = [
-        module.sweep(program.tables, events, entity, order, asked, out, capacity)
+        module.sweep(program.packed, events, entity, order, asked, out, capacity)
         for module, out in zip((kernel, PLAIN), outs, strict=True)
     ]
     assert stati[0] == stati[1]
@@ -105,7 +105,7 @@ def test_packing_what_was_unpacked_gives_the_same_bytes(program: Program, seed: 
     events = events_of(np.random.default_rng(seed), n, program, 300)
     blob, _ = store_of(kernel, program, events, cuts)
     if len(blob):
-        again = kernel.fold_blob(program.tables, blob, events, 0, 0, int(blob[3]), np.zeros(1, np.int64))
+        again = kernel.fold_blob(program.packed, blob, events, 0, 0, int(blob[3]), np.zeros(1, np.int64))
         assert again.tobytes() == blob.tobytes()
 
 
@@ -132,7 +132,7 @@ def folded(program: Program, ts: list[int], scaled: list[int] | None = None) -> 
 
 def read(program: Program, blob: Any, t: int) -> tuple[int, list[float]]:
     out = np.empty(program.outputs)
-    return kernel.read_blob(program.tables, blob, t, out), out.tolist()
+    return kernel.read_blob(program.packed, blob, t, out), out.tolist()
 
 
 def test_count_sum_mean_min_and_max_by_hand() -> None:
@@ -180,8 +180,10 @@ def test_events_older_than_everything_kept_are_counted_as_late_and_change_no_ans
 
 def test_a_sum_that_grows_beyond_62_bits_is_an_error_in_a_tile_and_across_tiles() -> None:
     program = program_of(("sum", "x", 10, 5))
-    assert len(folded(program, [0, 1], [2**61, 2**61])[0]) == 0
-    assert len(folded(program, [0, 1], [-(2**61), -(2**61)])[0]) == 0
+    for beyond in ([2**61, 2**61], [-(2**61), -(2**61)], [2**61, 2**61, -(2**61)], [5, exact.BEYOND, 5], [-5, exact.BEYOND]):
+        blob, _ = folded(program, [*range(len(beyond)), 10], [*beyond, 3])
+        assert read(program, blob, 9)[0] == kernel.OVERFLOW  # and so are windows that hold the tile, but no others
+        assert read(program, blob, 15) == (kernel.OK, [0.03])
     blob, _ = folded(program, [0, 5], [2**61, 2**61])
     assert read(program, blob, 5)[0] == kernel.OVERFLOW
     assert read(program, blob, 15) == (kernel.OK, [2**61 / 100])
@@ -204,8 +206,8 @@ def test_more_tiles_than_a_join_first_makes_room_for() -> None:
     asked = SortedRequests(np.zeros(1, np.int64), np.array([n]), np.array([n]))
     out = np.empty((1, 1))
     entity = np.zeros(n, np.int64)
-    assert kernel.sweep(program.tables, events, entity, np.arange(n), asked, out, 512) == kernel.FULL
-    assert kernel.sweep(program.tables, events, entity, np.arange(n), asked, out, 2048) == kernel.OK
+    assert kernel.sweep(program.packed, events, entity, np.arange(n), asked, out, 512) == kernel.FULL
+    assert kernel.sweep(program.packed, events, entity, np.arange(n), asked, out, 2048) == kernel.OK
     assert out.tolist() == [[700.0]]
 
 

@@ -16,8 +16,8 @@ from skyloom.features.fold import SourceFold
 from skyloom.features.lookup import OnlineFeatures
 from skyloom.features.pit import Asked, by_offset, join
 from skyloom.features.spaces import tiles_space
-from skyloom.kernel.errors import Conflict, Transient
-from skyloom.kernel.units import DAY, HOUR
+from skyloom.kernel.errors import Conflict, DataError, Transient
+from skyloom.kernel.units import DAY, HOUR, MINUTE
 from skyloom.ports.log import NewBatch
 from skyloom.runtime.worker import Erasure, Worker, horizon_of
 from skyloom.runtime.worker import worker as module
@@ -183,6 +183,23 @@ def test_an_erased_subject_is_not_in_what_was_refused_before_either(world: Any) 
     erase(world, "who", "u1")
     drain(world, BY_WHO)
     assert lake(world, "quarantine/taps", "row") == ['{"who": "u0"}']
+
+
+def test_a_sum_that_no_number_holds_is_an_error_to_who_reads_it_and_stops_nobody(world: Any) -> None:
+    put(world, [*((f"k{n}", START, "u1", 2.0**53) for n in range(600)), ("one", START, "u2", 1e300)], START + 1)
+    put(world, [("ok", START + 2, "u0", 1.5), ("late", START + 66 * MINUTE, "u1", 2.5)], START + 66 * MINUTE)
+    drain(world, BY_WHO)
+    features = OnlineFeatures(world.online, {"by_who": BY_WHO})
+    for entity in ("u1", "u2"):
+        with pytest.raises(DataError, match="grew beyond 62 bits"):
+            features.read([("by_who", (entity,))], START + 4)
+    for entity, t, total in (("u0", START + 4, 1.5), ("u1", START + 66 * MINUTE + 1, 2.5)):
+        [(online, offline)] = served_and_joined(world, [BY_WHO], entity, t)
+        assert online == offline == [1.0, total, total]
+    asked = Asked([pa.chunked_array([["u2"]])], np.array([START + 4]), np.array([700]))
+    events = world.lake.read(f"events/{SOURCE.name}")
+    with pytest.raises(DataError, match="a sum of x grew beyond 62 bits"):
+        join(BY_WHO, SOURCE, events, by_offset(events), asked)
 
 
 def test_one_deleted_event_is_taken_out_of_what_it_was_in(world: Any) -> None:

@@ -6,23 +6,20 @@ import numpy as np
 
 from skyloom.features.columns import EventColumns
 from skyloom.features.compiled import jit
-from skyloom.features.kernel import HEADER, VERSION, fold_blob
+from skyloom.features.kernel import fold_blob
 from skyloom.features.layout import other_layout
 from skyloom.features.program import Int64s, Program
+from skyloom.features.tiles import HEADER, VERSION
 
 _END = 3
 """Where a blob tells its end offset."""
 
 
 class Packed(NamedTuple):
-    """Blobs of ``m`` entities, one after the other: ``content`` and the ``edges`` [m + 1] (bytes) between them.
-
-    ``overflowed`` is the first entity whose sums overflowed, or -1; then the blobs are of no use.
-    """
+    """Blobs of ``m`` entities, one after the other: ``content`` and the ``edges`` [m + 1] (bytes) between them."""
 
     content: bytes
     edges: list[int]
-    overflowed: int
 
     def blob(self, entity: int) -> bytes:
         """The tiles of one entity."""
@@ -43,9 +40,8 @@ def fold_packed(
     np.cumsum([len(blob) // 8 for blob in blobs], out=edges[1:])
     joined = np.frombuffer(b"".join(blobs), np.int64)
     _check_layout(program, joined, edges)
-    packed, cuts = fold_many(program.tables, joined, edges, events, firsts, ends, late)
-    broken = np.flatnonzero(cuts < 0)
-    return Packed(packed.tobytes(), (cuts * 8).tolist(), int(broken[0]) - 1 if len(broken) else -1)
+    packed, cuts = fold_many(program.packed, joined, edges, events, firsts, ends, late)
+    return Packed(packed.tobytes(), (cuts * 8).tolist())
 
 
 def _check_layout(program: Program, joined: Int64s, edges: Int64s) -> None:
@@ -57,7 +53,7 @@ def _check_layout(program: Program, joined: Int64s, edges: Int64s) -> None:
 
 @jit
 def fold_many(program: Any, stored: Any, edges: Any, events: Any, firsts: Any, ends: Any, late: Any) -> Any:
-    """(blobs one after the other, edges [m + 1] between them); an edge of -1 follows the entity that overflowed."""
+    """(blobs one after the other, edges [m + 1] between them)."""
     count = len(ends)
     out, cuts = np.empty(len(stored) + 64 * count, np.int64), np.zeros(count + 1, np.int64)
     for e in range(count):
@@ -65,9 +61,6 @@ def fold_many(program: Any, stored: Any, edges: Any, events: Any, firsts: Any, e
         if edges[e + 1] > edges[e]:
             end = max(end, stored[edges[e] + _END])  # history is folded behind the stream where a group is built
         blob = fold_blob(program, stored[edges[e] : edges[e + 1]], events, firsts[e], firsts[e + 1], end, late)
-        if len(blob) == 0:
-            cuts[e + 1] = -1
-            return out[:0], cuts
         begin = cuts[e]
         if begin + len(blob) > len(out):
             grown = np.empty(2 * (begin + len(blob)), np.int64)

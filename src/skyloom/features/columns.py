@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from skyloom.features.codes import coded, numbers
+from skyloom.features.exact import BEYOND
 from skyloom.features.program import COLUMN, KIND, MAX, MIN, SQUARE_LOW, SUM, Float64s, Int64s, Program
 from skyloom.kernel.columns import evaluate_columns
-from skyloom.kernel.errors import DataError
 from skyloom.kernel.expr import Expression
 from skyloom.kernel.ids import canonical_json
 
@@ -53,19 +53,18 @@ def milliseconds(times: pa.ChunkedArray) -> Int64s:
 def event_columns(events: pa.Table, ts: Int64s, program: Program) -> EventColumns:
     """The program's columns of a table of events.
 
-    A float that is no number counts as null. Raises `DataError` when a value has more digits than a 62-bit sum can hold at
-    the column's precision.
+    A float that is no number counts as null.
     """
     shape, tables = (max(len(program.columns), 1), len(events)), program.tables
     values, scaled = np.zeros(shape), np.zeros(shape, np.int64)
     arrays = {name: events.column(name).combine_chunks() for name in program.columns}
     narrow = tables.slots[tables.slots[:, KIND] <= SQUARE_LOW]
-    for c, (name, column) in enumerate(arrays.items()):
+    for c, column in enumerate(arrays.values()):
         kinds = set(narrow[narrow[:, COLUMN] == c, KIND].tolist())
         if kinds & {MIN, MAX}:
             values[c] = numbers(column)  # of the two zeros only one: equal values have equal bits
         if kinds & {SUM, SQUARE_LOW}:
-            scaled[c] = _scaled(name, column, float(program.scales[c]))
+            scaled[c] = _scaled(column, float(program.scales[c]))
     codes = np.zeros((len(program.codes), len(events)), np.int64)
     for k, code in enumerate(program.codes):
         codes[k] = coded(arrays[code.column], code)
@@ -106,20 +105,15 @@ def _filled(column: pa.Array, wanted: pa.DataType) -> Any:
     return column.cast(wanted, safe=False).fill_null(0).to_numpy(zero_copy_only=False)
 
 
-def _scaled(name: str, column: pa.Array, scale: float) -> Int64s:
-    """Values times ``scale`` as integers, to nearest, ties to even; whole numbers without a way through floats."""
+def _scaled(column: pa.Array, scale: float) -> Int64s:
+    """Values times ``scale`` as integers, to nearest, ties to even; whole numbers without a way through floats. BEYOND is
+    what no 62-bit sum can hold."""
     floats = np.nan_to_num(_filled(column, pa.float64()), nan=0.0, posinf=np.inf, neginf=-np.inf)
     with np.errstate(over="ignore"):
         product = np.rint(floats * scale)
-    if len(product) and np.abs(product).max() >= 2.0**61:
-        raise _too_large(name, float(floats[np.abs(product).argmax()]), scale)
+    beyond = np.abs(product) >= 2.0**61
     if pa.types.is_floating(column.type):
-        return product.astype(np.int64)
-    return _filled(column, pa.int64()) * np.int64(scale)
-
-
-def _too_large(name: str, value: float, scale: float) -> DataError:
-    return DataError(
-        f"{name} = {value!r} is too large to be summed with {round(np.log10(scale))} decimal digits",
-        fix=f"declare {name} with sky.field(precision=...) of fewer digits",
-    )
+        units = np.where(beyond, 0.0, product).astype(np.int64)
+    else:
+        units = _filled(column, pa.int64()) * np.int64(scale)
+    return np.where(beyond, np.int64(BEYOND), units)

@@ -14,6 +14,9 @@ from skyloom.features.compiled import jit
 LIMIT = 2**62
 """No sum reaches this: it is an error before."""
 
+BEYOND = -(2**63)
+"""What a sum is that reached it, and a value that no sum can hold: it stays so, and is an error to who reads it."""
+
 _LOW = 2**62 - 1
 _HALF = 2**31 - 1
 _LIMB = 30
@@ -34,6 +37,25 @@ def add_square(total: Any, at: int, x: int) -> None:
     middle = 2 * a * b
     low = ((middle & _HALF) << 31) + b * b
     add_limbs(total, at, low & _LOW, a * a + (middle >> 31) + (low >> 62))
+
+
+@jit
+def add_bounded(total: int, x: int) -> int:
+    """``total + x``, |x| < 2^62, or BEYOND."""
+    if -LIMIT < total < LIMIT and -LIMIT < x < LIMIT:
+        total += x
+        if -LIMIT < total < LIMIT:
+            return total
+    return BEYOND
+
+
+@jit
+def add_square_bounded(total: Any, at: int, x: int) -> None:
+    """`add_square`; a sum that reached LIMIT, or met a value BEYOND, is ``(0, LIMIT)`` for good."""
+    if x != BEYOND and total[at + 1] < LIMIT:
+        add_square(total, at, x)
+    if x == BEYOND or total[at + 1] >= LIMIT:
+        total[at], total[at + 1] = 0, LIMIT
 
 
 @jit

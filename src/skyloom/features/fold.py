@@ -31,7 +31,7 @@ from skyloom.features.spaces import (
 )
 from skyloom.features.tables import fold_rows
 from skyloom.features.times import keep_ms
-from skyloom.kernel.errors import Conflict, DataError
+from skyloom.kernel.errors import Conflict
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 
@@ -81,7 +81,7 @@ class SourceFold:
         ``now_ms`` goes into the progress log, unless that holds more than this already (``None``). ``known`` tells which
         imported rows beyond the horizon are in the lake; ``erased`` [n] are rows to be forgotten.
         A group that is still to be built is left alone, one that is being built takes what comes in behind its barrier.
-        Raises `DataError` when a sum overflows; then the caller's transaction must be undone.
+        A sum that overflows is an error to who reads its window; the stream goes on.
         """
         begun = self.position(writer)
         verdicts = self._verdicts(writer, events, known, erased)
@@ -231,8 +231,6 @@ def fold_group(
         mine = [column.slice(at, _AT_ONCE) for column in entities]
         keys = _entity_keys(mine)
         packed = fold_packed(program, writer.get_many(space, keys), columns, firsts, ends[firsts[1:] - 1], late)
-        if packed.overflowed >= 0:
-            raise _overflow(group, [column[packed.overflowed].as_py() for column in mine])
         pairs = sorted((key, packed.blob(e)) for e, key in enumerate(keys))
         writer.put_many(space, pairs, keep_ms=keep_ms(group))
     return int(late[0])
@@ -242,10 +240,3 @@ def _entity_keys(columns: Sequence[pa.ChunkedArray]) -> list[bytes]:
     if len(columns) == 1:
         return key_bytes(columns[0])
     return [entity_key(*values) for values in zip(*(column.to_pylist() for column in columns), strict=True)]
-
-
-def _overflow(group: FeatureGroupDef, entity: Sequence[object]) -> DataError:
-    named = ", ".join(f"{column} = {value!r}" for column, value in zip(group.by, entity, strict=True))
-    return DataError(
-        f"{group.name}: a sum for {named} grew beyond 62 bits", fix="declare the summed column with a smaller precision"
-    )

@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from skyloom.features.columns import EventColumns, effective_times, event_columns
 from skyloom.features.entities import NOBODY, entity_codes
-from skyloom.features.kernel import FULL, OVERFLOW, sweep
+from skyloom.features.kernel import sweep
 from skyloom.features.parallel import cores, in_parallel
 from skyloom.features.program import HOP, Float64s, Int64s, Program, compile_group
 from skyloom.features.ranges import ByEntity, by_entity, put_in_order, ranges
+from skyloom.features.tiles import FULL, OVERFLOW
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 
@@ -138,10 +139,11 @@ def _one_after_the_other(events: pa.ChunkedArray, requests: pa.ChunkedArray) -> 
 
 def _sweep(program: Program, columns: EventColumns, entity: Int64s, order: Int64s, asked: SortedRequests) -> Float64s:
     out, capacity = np.full((len(asked.entity), program.outputs), np.nan), _room(program, columns.ts, entity)
-    while (status := sweep(program.tables, columns, entity, order, asked, out, capacity)) == FULL:
+    while (status := sweep(program.packed, columns, entity, order, asked, out, capacity)) == FULL:
         capacity *= 4
     if status == OVERFLOW:
-        raise DataError("a sum grew beyond 62 bits", fix="declare the summed column with a smaller precision")
+        summed = " or ".join(program.columns)
+        raise DataError(f"a sum of {summed} grew beyond 62 bits", fix="declare sky.field(precision=...) of fewer digits")
     return out
 
 
