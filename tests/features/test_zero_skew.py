@@ -231,8 +231,9 @@ def test_a_transaction_that_raises_leaves_no_trace() -> None:
     with store.write() as writer:
         SourceFold(SOURCE, GROUPS).fold(writer, decode([log_batch([small])], SCHEMA), 1, 0)
     before = store.spaces
-    with pytest.raises(DataError, match="a sum for who = 'UA' grew beyond 62 bits"), store.write() as writer:
+    with pytest.raises(ZeroDivisionError), store.write() as writer:
         SourceFold(SOURCE, GROUPS).fold(writer, decode([log_batch(large)], SCHEMA), 8, 0)
+        raise ZeroDivisionError
     assert store.spaces is before
     assert differences(History([[small]], [ORIGIN]), [], Played(store, play_fresh(small), ask(store, [ORIGIN]))) == []
 
@@ -254,13 +255,12 @@ def test_a_sum_beyond_62_bits_is_an_error_in_the_training_set_too() -> None:
     assert not np.isnan(pit.join(GROUPS[0], SOURCE, fresh, pit.by_offset(fresh), asked._replace(order=np.array([3])))[0, 0])
 
 
-def test_one_value_that_no_sum_can_hold_is_named() -> None:
-    events = decode([log_batch([_row(0, 1e300)])], SCHEMA)
-    with (
-        pytest.raises(DataError, match="x = 1e\\+300 is too large to be summed with 6 decimal digits"),
-        MemoryOnline().write() as writer,
-    ):
+def test_one_value_that_no_sum_can_hold_is_an_error_to_who_reads_it() -> None:
+    events, store = decode([log_batch([_row(0, 1e300)])], SCHEMA), MemoryOnline()
+    with store.write() as writer:
         SourceFold(SOURCE, GROUPS).fold(writer, events, 1, 0)
+    with pytest.raises(DataError, match="a sum grew beyond 62 bits"):
+        OnlineFeatures(store, {"by_who": GROUPS[0]}).read([("by_who", ("UA",))], ORIGIN)
 
 
 def test_extremes_take_values_that_no_sum_could_hold() -> None:
