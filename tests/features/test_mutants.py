@@ -27,7 +27,7 @@ def is_found() -> bool:
 def use(monkeypatch: pytest.MonkeyPatch, kernel: Any) -> None:
     monkeypatch.setattr(batch, "fold_blob", kernel.fold_blob)
     monkeypatch.setattr(batch, "fold_many", batch.fold_many.py_func)
-    monkeypatch.setattr(lookup, "read_blob", kernel.read_blob)
+    monkeypatch.setattr(lookup, "read_packed", kernel.read_packed)
     monkeypatch.setattr(pit, "sweep", kernel.sweep)
 
 
@@ -65,26 +65,26 @@ def test_without_clamping_clocks_that_run_ahead(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("healthy", "broken"),
     [
-        pytest.param("bits[level, at - 1, 0] >= low", "bits[level, at - 1, 0] > low", id="window-without-its-first-tile"),
-        pytest.param("        low -= low % program.levels[level, HOP]\n        if", "        if", id="window-not-on-a-hop"),
+        pytest.param("bits[at - width] >= low", "bits[at - width] > low", id="window-without-its-first-tile"),
+        pytest.param("        low -= low % hop_of(program, level)\n        if", "        if", id="window-not-on-a-hop"),
         pytest.param("order[i] < asked.order[j]", "order[i] <= asked.order[j]", id="one-event-too-many"),
         pytest.param("            tiles.count[:] = 0\n", "", id="tiles-of-the-entity-before"),
         pytest.param("if low < tiles.floor[level]:", "if False:", id="answers-below-the-floor"),
-        pytest.param("program.levels[level, KEEP] - hop", "program.levels[level, KEEP] // 2", id="lets-go-too-early"),
-        pytest.param("return total[value] / scale", "return total[value]", id="sum-without-its-scale"),
+        pytest.param("level, 2) + KEEP] - hop", "level, 2) + KEEP] // 2", id="lets-go-too-early"),
+        pytest.param("return total[slot] / scale if", "return total[slot] if", id="sum-without-its-scale"),
         pytest.param(
-            "                bits[s] += 1\n            elif kind == SUM:",
-            "                bits[s] = 1\n            elif kind == SUM:",
+            "                bits[slot] += 1\n            elif kind == SUM:",
+            "                bits[slot] = 1\n            elif kind == SUM:",
             id="counts-no-further",
         ),
         pytest.param("if heap[at] != a:\n", "if False:\n", id="lists-by-offset-alone"),
         pytest.param("return (b > heap[at + 1]) == falling", "return False", id="lists-without-the-offset"),
         pytest.param("    if at == most:", "    if at >= 1:", id="lists-of-one"),
         pytest.param("while before <= rank:", "while before < rank:", id="quantile-one-rank-below"),
-        pytest.param("at, t - offset, program", "at, t, program", id="windows-of-the-past-until-now"),
+        pytest.param("high = t - offset\n", "high = t\n", id="windows-of-the-past-until-now"),
         pytest.param("    if present < 2:", "    if present < 1:", id="spread-of-one-value"),
         pytest.param("_times(root, root)", "_times(root, _limbs(1, 0))", id="spread-around-zero"),
-        pytest.param("total_f[s] = min(total_f[s], floats[s])", "total_f[s] = floats[s]", id="minimum-of-one-tile"),
+        pytest.param("least = min(least, floats[at])", "least = floats[at]", id="minimum-of-one-tile"),
     ],
 )
 def test_with_a_broken_kernel(monkeypatch: pytest.MonkeyPatch, healthy: str, broken: str) -> None:

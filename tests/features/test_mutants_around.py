@@ -34,7 +34,7 @@ from skyloom.kernel.units import DAY
             "_times(_limbs(n, 0), _limbs(n - 1, 0))", "_times(_limbs(n, 0), _limbs(n, 0))", id="variance-over-all-values"
         ),
         pytest.param(
-            "low = tiles.bits[level, count - 1, 0] - program.levels[level, KEEP] - hop",
+            "low = tiles.bits[level, count - 1, 0] - level, 2) + KEEP] - hop",
             "low = tiles.bits[level, count - 1, 0] - (program.levels[level, KEEP] + hop if hop < 2**52 else 0)",
             id="lifetimes-let-go-of-what-was-before-1970",
         ),
@@ -60,8 +60,8 @@ def test_with_registers_that_are_added() -> None:
     )
     healthy, broken = np.empty(1), np.empty(1)
     events = drawn.columns(program)
-    assert kernel.read_blob(program.tables, fold_all(program, events, []), 4, healthy) == kernel.OK
-    assert mutant.read_blob(program.tables, fold_all(program, events, [], mutant), 4, broken) == kernel.OK
+    assert kernel.read_blob(program.packed, fold_all(program, events, []), 4, healthy) == kernel.OK
+    assert mutant.read_blob(program.packed, fold_all(program, events, [], mutant), 4, broken) == kernel.OK
     expected = oracle_sketches.distinct(drawn.values, 64)
     assert healthy.tolist() == [expected]
     assert broken.tolist() != [expected]

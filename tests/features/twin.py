@@ -10,7 +10,7 @@ import numba
 
 from skyloom.features import kernel
 
-MODULES = ("compiled", "exact", "wide", "sketches", "kernel")
+MODULES = ("compiled", "exact", "wide", "sketches", "tiles", "kernel")
 """What is compiled, each before what imports it."""
 
 

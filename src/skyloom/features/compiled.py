@@ -13,6 +13,7 @@ SOURCES = (
     "wide.py",
     "sketches.py",
     "program.py",
+    "tiles.py",
     "kernel.py",
     "columns.py",
     "codes.py",

@@ -7,16 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from skyloom.features.finished import Finished, Values
-from skyloom.features.kernel import OK, TOO_OLD, UNREADABLE, read_blob
+from skyloom.features.kernel import read_packed
 from skyloom.features.layout import other_layout
-from skyloom.features.program import Int64s, Program, compile_group
+from skyloom.features.program import Program, compile_group
 from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
+from skyloom.features.tiles import OK, TOO_OLD, UNREADABLE
 from skyloom.kernel.errors import DataError, Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineStore, Pair
-
-_NOTHING = np.frombuffer(b"", np.int64)  # not to be written to, as all that is stored: one compiled form for both
-
 
 Entity = tuple[str | int | None, ...]
 """The values of the columns that name an entity."""
@@ -81,17 +79,17 @@ def _compiled(group: FeatureGroupDef) -> _Group:
 
 def _values(group: _Group, key: bytes, stored: bytes | None, t_ms: int) -> Values:
     if stored is None:
-        return _finish(group, _NOTHING, t_ms)
+        return _finish(group, b"", t_ms)
     values = group.finished.get(key, stored, t_ms)
     if values is None:
-        values = _finish(group, np.frombuffer(stored, np.int64), t_ms)
+        values = _finish(group, stored, t_ms)
         group.finished.put(key, stored, t_ms, values)
     return values
 
 
-def _finish(group: _Group, blob: Int64s, t_ms: int) -> Values:
+def _finish(group: _Group, blob: bytes, t_ms: int) -> Values:
     out = np.empty(group.program.outputs)
-    status = read_blob(group.program.tables, blob, t_ms, out)
+    status = read_packed(group.program.packed, blob, t_ms, out)
     if status != OK:
         raise _unreadable(group.definition, status)
     values = out.tolist()

@@ -90,7 +90,7 @@ SCALE, SHARE = range(2)
 
 
 class Tables(NamedTuple):
-    """What the compiled functions are given: few arrays, since each costs wherever they are handed on.
+    """What the compiled functions work by.
 
     ``slots`` [S, 4], ``wide`` [X] (the slots with a state of any size), ``levels`` [L, 2], ``windows`` [W, 3] (ordered by
     level, offset and length) and ``outputs`` [O, 7] are int64, ``factors`` [O, 2] is float64; their columns are named
@@ -105,6 +105,11 @@ class Tables(NamedTuple):
     factors: Float64s
 
 
+SLOTS, WIDE, LEVELS, WINDOWS, OUTPUTS, FACTORS = range(6)
+"""Words of packed tables: how many rows there are of each; `ROWS_AT` further on, the word where the first of them is."""
+ROWS_AT = 6
+
+
 class Program(NamedTuple):
     """A compiled group: the columns it reads, in order, with their scales (powers of ten), its lanes, its codes, its
     tables."""
@@ -114,6 +119,9 @@ class Program(NamedTuple):
     lanes: tuple[Lane, ...]
     codes: tuple[Code, ...]
     tables: Tables
+    packed: Int64s
+    """The tables as the compiled functions take them, in one array: many would cost more than most of the work. First how
+    many rows each has and where they begin (see `SLOTS`), then the rows; of float64 the bits."""
 
     @property
     def outputs(self) -> int:
@@ -186,7 +194,13 @@ def compile_group(group: FeatureGroupDef) -> Program:
         np.array(factors, np.float64).reshape(-1, 2),
     )
     scales = np.array([10.0 ** group.scales.get(column, 0) for column in names.columns], np.float64)
-    return Program(names.columns, scales, tuple(names.lanes.values()), names.codes, tables)
+    return Program(names.columns, scales, tuple(names.lanes.values()), names.codes, tables, _packed(tables))
+
+
+def _packed(tables: Tables) -> Int64s:
+    rows = [table.view(np.int64).reshape(-1) for table in tables]
+    begins = 2 * ROWS_AT + np.cumsum([0, *(len(each) for each in rows[:-1])])
+    return np.concatenate([np.array([len(table) for table in tables]), begins, *rows])
 
 
 def _names(group: FeatureGroupDef) -> _Names:
