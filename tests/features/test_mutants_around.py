@@ -34,16 +34,18 @@ from skyloom.kernel.units import DAY
             "_times(_limbs(n, 0), _limbs(n - 1, 0))", "_times(_limbs(n, 0), _limbs(n, 0))", id="variance-over-all-values"
         ),
         pytest.param(
-            "low = tiles.bits[level, count - 1, 0] - level, 2) + KEEP] - hop",
-            "low = tiles.bits[level, count - 1, 0] - (program.levels[level, KEEP] + hop if hop < 2**52 else 0)",
+            "- program[row(program, LEVELS, level, 2) + KEEP] - hop",
+            "- (program[row(program, LEVELS, level, 2) + KEEP] + hop if hop < 2**52 else 0)",
             id="lifetimes-let-go-of-what-was-before-1970",
         ),
-        pytest.param("high = t - t % hop", "high = t - t % hop + hop", id="windows-of-the-past-a-hop-longer"),
+        pytest.param(
+            "high -= high % hop_of(program, level)",
+            "high -= high % hop_of(program, level) - hop_of(program, level)",
+            id="windows-of-the-past-a-hop-longer",
+        ),
         pytest.param("low = t - offset - program", "low = t - program", id="windows-of-the-past-that-begin-too-late"),
         pytest.param("if ENTRY * entry >= heap[handle + 1]:", "if False:", id="entries-that-are-not-there"),
-        pytest.param(
-            "value = 0 if program.slots[slot, KIND] == GREATEST", "value = 0 if False", id="offsets-of-the-greatest"
-        ),
+        pytest.param("value = 0 if program[slot + KIND] == GREATEST", "value = 0 if False", id="offsets-of-the-greatest"),
         pytest.param("return value if bucket > 0 else -value", "return value", id="quantiles-without-their-sign"),
     ],
 )
