@@ -37,6 +37,14 @@ class Client:
         self._connections[self._turn].request("POST", path, msgspec.json.encode(body), self._headers)
         self._waiting[self._turn] = path, answered
 
+    def ready(self, path: str) -> bool:
+        """Whether the server says yes there, once what was sent before is answered."""
+        self._read(0)
+        self._connections[0].request("GET", path, headers=self._headers)
+        response = self._connections[0].getresponse()
+        response.read()
+        return response.status == 200
+
     def settle(self) -> None:
         """Read every answer that is still to come, and hang up: the server would close what stays idle for long."""
         for turn, connection in enumerate(self._connections):

@@ -90,6 +90,7 @@ def tell_story(
 
 
 _MARK = ".skyloom-demo"
+_RELEASED_S = 30.0
 _LOGGED_S = 5.0
 _JUDGED_S = 5.0
 _UNJUDGED = 100
@@ -148,12 +149,20 @@ def _serve(stage: Stage, pid: int, address: str) -> None:
     tell = stage.tell
     with tell.step(f"serve: the first {CHAMPION_DAYS} days of April, in order, over HTTP") as step:
         tell.figure(step, "address", address)
+        _until_released(stage.client)
         replayed = stage.flights.run(stage.client, stage.start_ms + CHAMPION_DAYS * DAY)
         tell_replayed(tell, step, replayed)
         _until_logged(stage.platform, replayed.requests)
         settle(stage.platform, applied(stage.platform.metadata).project)
         tell_labels(stage.platform, tell, step)
         tell.figure(step, "memory of skyloom up", round(own_memory_mb(pid)), "MB, all processes together")
+
+
+def _until_released(client: Client) -> None:
+    """Serving takes a release over a moment after it was signed: it compiles and tries before it answers."""
+    deadline = time.monotonic() + _RELEASED_S
+    while not client.ready(f"/v2/models/{MODEL}/ready") and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _until_logged(platform: Platform, requests: int) -> None:
