@@ -231,9 +231,14 @@ def test_a_transaction_that_raises_leaves_no_trace() -> None:
     with store.write() as writer:
         SourceFold(SOURCE, GROUPS).fold(writer, decode([log_batch([small])], SCHEMA), 1, 0)
     before = store.spaces
-    with pytest.raises(ZeroDivisionError), store.write() as writer:
-        SourceFold(SOURCE, GROUPS).fold(writer, decode([log_batch(large)], SCHEMA), 8, 0)
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with store.write() as writer:
+            SourceFold(SOURCE, GROUPS).fold(writer, decode([log_batch(large)], SCHEMA), 8, 0)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert store.spaces is before
     assert differences(History([[small]], [ORIGIN]), [], Played(store, play_fresh(small), ask(store, [ORIGIN]))) == []
 
