@@ -28,7 +28,7 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long the log keeps what is in the lake: ``days``, and at most ``gigabytes`` (10^9 bytes) a topic; 0 is no limit."""
+    """How long the log keeps what is in the lake: ``days``, and at most ``gigabytes`` (10^9 bytes) a topic; 0: no limit."""
 
     days: float = 7.0
     gigabytes: float = 20.0

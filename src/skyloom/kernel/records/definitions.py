@@ -8,7 +8,6 @@ import msgspec
 from skyloom.kernel.expr import Expression
 from skyloom.kernel.schema import Schema, Type
 
-
 MODES = ("as_available", "as_served", "as_event")
 """What the requests of a training set see: what was visible at their moment; served requests alone, with exactly what they
 were served; all that had happened before their moment, however late it came in. See `skyloom.features.dataset`."""
@@ -33,11 +32,11 @@ LIFETIME = 2**52
 
 
 class AggregateDef(msgspec.Struct, frozen=True):
-    """One windowed feature: ``kind`` of ``column`` over ``[floor(t - window, hop), as-of)``, of the events for which ``where``
-    is true.
+    """One windowed feature: ``kind`` of ``column`` over ``[floor(t - window, hop), as-of)``, of the events for which
+    ``where`` is true.
 
-    With ``offset_ms`` it is the window of an earlier moment: ``[floor(t - offset - window, hop), floor(t - offset, hop))``, of
-    what is visible now. A list gives its ``entry``, counted from 1, a quantile the one of ``q``.
+    With ``offset_ms`` it is the window of an earlier moment: ``[floor(t - offset - window, hop), floor(t - offset,
+    hop))``, of what is visible now. A list gives its ``entry``, counted from 1, a quantile the one of ``q``.
     """
 
     name: str
