@@ -19,12 +19,12 @@ from skyloom.features.history import MEMORY
 from skyloom.features.spaces import pack, progress_space
 from skyloom.features.spill import Spill, blocks, part_of
 from skyloom.ingest.codec import event_schema
-from skyloom.ingest.receipts import predictions_topic, receipts_table
+from skyloom.ingest.receipts import receipts_table
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import Transient, UsageError
 from skyloom.kernel.expr import col
 from skyloom.kernel.records.definitions import MODES, InputDef, LabelDef, LoopDef, ModelDef, ProjectDef, SourceDef
-from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.kernel.schema import Field, Schema, Type
 from skyloom.kernel.units import DAY, HOUR, MINUTE
 from skyloom.stores.lake.delta import DeltaLake

@@ -9,9 +9,10 @@ from tests.features.histories import GROUPS
 from tests.features.test_dataset import CALLS, MODEL, NOW, PROJECT, World, receipt, visible, world
 
 from skyloom.features.dataset import build, definition_digest
-from skyloom.ingest.receipts import predictions_topic, receipts_table
+from skyloom.ingest.receipts import receipts_table
 from skyloom.kernel.expr import col
 from skyloom.kernel.records.definitions import MODES, FeatureGroupDef, InputDef, LookupDef, ModelDef, ProjectDef
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.kernel.schema import Type
 
 __all__ = ["world"]

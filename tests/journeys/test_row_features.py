@@ -9,7 +9,7 @@ from tests.journeys import shop
 from tests.journeys.journey import Project, Up, now_ms, until
 from tests.journeys.traffic import Traffic
 
-from skyloom.ingest.receipts import predictions_topic
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.notebook import dataset
 
 EXPRESSIONS = """[

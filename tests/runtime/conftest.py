@@ -10,10 +10,10 @@ import pytest
 
 from skyloom.cli.new import create
 from skyloom.delivery.release import current
-from skyloom.ingest.receipts import encode_receipts, predictions_topic
+from skyloom.ingest.receipts import encode_receipts
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.clock import DataClock
-from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.package import load
 from skyloom.platform import Platform, open_platform
 from skyloom.registry.versions import get_version

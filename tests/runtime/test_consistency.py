@@ -8,16 +8,17 @@ import pytest
 
 from skyloom.features.lookup import OnlineFeatures
 from skyloom.features.spaces import entity_key, tiles_space
-from skyloom.ingest.receipts import encode_receipts, predictions_topic
+from skyloom.ingest.receipts import encode_receipts
 from skyloom.ingest.rows import encode_rows
-from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.monitoring.incidents import incidents
 from skyloom.platform import Platform, open_platform
 from skyloom.ports.log import NewBatch
-from skyloom.runtime.consistency import SAMPLE, Watch, sample_of, watched
+from skyloom.runtime.consistency import SAMPLE, Watch, sample_of
 from skyloom.runtime.ownership import settle
 from skyloom.runtime.skew import check_skew
 from skyloom.runtime.state import applied
+from skyloom.runtime.watched import watched
 from skyloom.runtime.worker import erase
 
 MODEL = "churn"

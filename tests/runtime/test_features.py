@@ -8,8 +8,9 @@ import pytest
 
 from skyloom.cli.main import main
 from skyloom.features.spaces import POSITIONS, entity_key, group_position, tiles_space
-from skyloom.ingest.receipts import encode_receipts, predictions_topic
+from skyloom.ingest.receipts import encode_receipts
 from skyloom.kernel.errors import NotFound, UsageError
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.platform import Platform
 from skyloom.runtime.features import lineages, standings
 from skyloom.runtime.features_preview import moment_of, preview

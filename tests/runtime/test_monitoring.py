@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from skyloom.cli.main import main
-from skyloom.ingest.receipts import encode_receipts, predictions_topic
+from skyloom.ingest.receipts import encode_receipts
 from skyloom.kernel.errors import NotFound
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.platform import Platform
 from skyloom.runtime.ingesting import ingest
 from skyloom.runtime.monitoring import Health, observe

@@ -12,8 +12,8 @@ from prometheus_client.registry import Collector
 
 from skyloom.monitoring.incidents import incidents
 from skyloom.platform import Platform
-from skyloom.runtime.consistency import watched
 from skyloom.runtime.state import applied
+from skyloom.runtime.watched import watched
 
 _COUNTED = (
     ("predictions", "skyloom_consistency_predictions", "Served predictions computed again from the lake"),

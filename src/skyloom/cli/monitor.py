@@ -11,8 +11,8 @@ from skyloom.cli.output import Cell, Out, moment, shown
 if TYPE_CHECKING:
     from skyloom.monitoring.decline import Decline
     from skyloom.monitoring.performance import Cohort
-    from skyloom.runtime.consistency import Watched
     from skyloom.runtime.monitoring import Health, Report
+    from skyloom.runtime.watched import Watched
 
 _MOVERS = 5
 

@@ -25,12 +25,13 @@ from skyloom.features.history import MEMORY, Requests, Wanted, features_of, know
 from skyloom.features.pit import Asked
 from skyloom.features.tables import looked_up
 from skyloom.ingest.codec import EVENT_COLUMNS, event_schema
-from skyloom.ingest.receipts import RECEIPTS, predictions_topic
+from skyloom.ingest.receipts import RECEIPTS
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES, arrow_schema, evaluate_columns
 from skyloom.kernel.expr import columns_of
 from skyloom.kernel.ids import content_id
 from skyloom.kernel.records.definitions import MODES, FeatureRef, ModelDef, ProjectDef, SourceDef
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.kernel.records.registry import DataVersion
 from skyloom.ports.lake import Lake
 from skyloom.ports.online import OnlineStore

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from skyloom.features.batch import fold_packed
 from skyloom.features.columns import EventColumns
-from skyloom.features.kernel import fold_blob, read_packed, sweep
+from skyloom.features.kernel import read_packed, sweep
 from skyloom.features.pit import SortedRequests
 from skyloom.features.program import compile_group
 from skyloom.features.ranges import by_entity, put_in_order
+from skyloom.features.tables import Versions, newest
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
 from skyloom.kernel.units import HOUR
 
@@ -18,12 +20,12 @@ def warm() -> None:
     one = np.ones(1, np.int64)
     numbers = np.ones((1, 1), np.int64)
     events = EventColumns(one, one, np.ones((1, 1)), numbers, numbers[:0], np.ones((1, 1), np.bool_))
-    nothing = np.frombuffer(b"", np.int64)  # not to be written to, as all that comes from a store
-    fold_blob(program.packed, nothing, events, 0, 1, 1, np.zeros(1, np.int64))
+    fold_packed(program, [None], events, np.array([0, 1]), one, np.zeros(1, np.int64))
     read_packed(program.packed, b"", 1, np.empty(2))
     sweep(program.packed, events, one, one, SortedRequests(one, one, one + 1), np.empty((1, 2)), 4)
     rows, edges = by_entity(one - 1, 1)
     put_in_order(rows, one, edges)
+    newest(Versions(one, one, one, one), one, one)
 
 
 if __name__ == "__main__":

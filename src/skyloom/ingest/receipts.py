@@ -37,11 +37,6 @@ _MOMENTS = {"at_ms", "logged_ms"}
 _DECODER = msgspec.msgpack.Decoder(list[Receipt])
 
 
-def predictions_topic(model: str) -> str:
-    """The log topic, and the lake table, of a model's receipts."""
-    return f"predictions/{model}"
-
-
 def encode_receipts(receipts: Sequence[Receipt], now_ms: int) -> NewBatch:
     """Receipts as one batch for the log."""
     return NewBatch(len(receipts), now_ms, False, msgspec.msgpack.encode(receipts))

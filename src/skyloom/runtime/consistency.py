@@ -13,44 +13,27 @@ from typing import NamedTuple
 import msgspec
 
 from skyloom.features.fold import SourceFold
-from skyloom.ingest.receipts import decode_receipts, predictions_topic
+from skyloom.ingest.receipts import decode_receipts
 from skyloom.ingest.sink import APP, events_topic
 from skyloom.kernel.errors import SkyloomError, Transient
 from skyloom.kernel.ids import digest
 from skyloom.kernel.records.definitions import SourceDef
-from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.monitoring.incidents import Incident, report
 from skyloom.platform import Platform
 from skyloom.ports.log import LogBatch
 from skyloom.runtime.skew import Skew, compare, source_of
 from skyloom.runtime.state import applied
+from skyloom.runtime.watched import WATCHER, Watched, watched
 from skyloom.stores.files import complete_file, writable
 
 _log = logging.getLogger("skyloom.consistency")
 
-WATCHER = "consistency"
 SAMPLE = 20
 """Predictions of a model that are compared in a round, at most."""
 
 ROWS = 20_000
 """Receipts that a round takes its sample from, about."""
-
-
-class Watched(msgspec.Struct, frozen=True):
-    """What the watch over one model has done so far: ``position`` is the offset of the log up to which it went.
-
-    ``predictions`` and ``values`` were compared, ``unequal`` values differed, ``passed`` predictions were left out of
-    samples, ``failed`` ones could not be computed again. ``at_ms`` is the moment of the last comparison.
-    """
-
-    model: str
-    position: int = 0
-    predictions: int = 0
-    values: int = 0
-    unequal: int = 0
-    passed: int = 0
-    failed: int = 0
-    at_ms: int | None = None
 
 
 class _Compared(NamedTuple):
@@ -139,14 +122,6 @@ class Watch:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with complete_file(folder, msgspec.json.encode(now)) as path:
                 path.replace(folder / f"{now.model}.json")
-
-
-def watched(platform: Platform, model: str) -> Watched:
-    """What the watch over a model has done so far."""
-    try:
-        return msgspec.json.decode((platform.state / WATCHER / f"{model}.json").read_bytes(), type=Watched)
-    except (FileNotFoundError, msgspec.DecodeError):
-        return Watched(model)
 
 
 def sample_of(receipts: Sequence[Receipt], most: int) -> list[Receipt]:

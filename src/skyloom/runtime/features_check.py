@@ -5,11 +5,11 @@ import msgspec
 from skyloom.kernel.records.definitions import ModelDef
 from skyloom.monitoring.incidents import Incident, incidents, report
 from skyloom.platform import Platform
-from skyloom.runtime.consistency import Watched, watched
 from skyloom.runtime.features import GroupStanding, standings
 from skyloom.runtime.monitoring import lags
 from skyloom.runtime.skew import Skew, check_skew
 from skyloom.runtime.state import applied, model_of
+from skyloom.runtime.watched import Watched, watched
 from skyloom.runtime.worker import Lag
 
 

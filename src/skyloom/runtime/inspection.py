@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from skyloom.features.columns import milliseconds
-from skyloom.ingest.receipts import predictions_topic
 from skyloom.kernel.columns import ARROW_TYPES
 from skyloom.kernel.records.definitions import ModelDef
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.kernel.records.registry import Version
 from skyloom.monitoring.drift import MIN_ROWS, ColumnDrift, compare, same_weekday, widened
 from skyloom.monitoring.profile import Bins, Profile, bins_of, profile

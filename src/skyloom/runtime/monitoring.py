@@ -7,11 +7,10 @@ import msgspec
 from skyloom.cost import month_of, spent
 from skyloom.features.fold import SourceFold
 from skyloom.ingest.deadletter import count_dead
-from skyloom.ingest.receipts import predictions_topic
 from skyloom.ingest.sink import APP, events_topic, rows_from
 from skyloom.kernel.money import Money
 from skyloom.kernel.records.definitions import ModelDef, ProjectDef
-from skyloom.kernel.records.prediction import Outcome
+from skyloom.kernel.records.prediction import Outcome, predictions_topic
 from skyloom.kernel.records.registry import Version
 from skyloom.kernel.records.release import Rollout
 from skyloom.kernel.units import DAY, HOUR
@@ -24,13 +23,13 @@ from skyloom.platform import Platform
 from skyloom.registry.champion import champion_of
 from skyloom.registry.runs import list_runs
 from skyloom.registry.versions import get_version
-from skyloom.runtime.consistency import Watched, watched
 from skyloom.runtime.control import rollout_of
 from skyloom.runtime.evidence import promise_of, recent_outcomes
 from skyloom.runtime.inspection import input_drift
 from skyloom.runtime.retraining import Retraining, retraining_of
 from skyloom.runtime.skew import Skew, check_skew
 from skyloom.runtime.state import applied, model_of
+from skyloom.runtime.watched import Watched, watched
 from skyloom.runtime.worker import Lag
 
 SAMPLE = 200

@@ -3,11 +3,11 @@
 import msgspec
 
 from skyloom.features.dataset import inputs_of, served
-from skyloom.ingest.receipts import predictions_topic, receipts_from
+from skyloom.ingest.receipts import receipts_from
 from skyloom.ingest.rows import Value
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.records.definitions import ModelDef, ProjectDef
-from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.kernel.records.registry import DataVersion, Run, Version
 from skyloom.package import load
 from skyloom.platform import Platform

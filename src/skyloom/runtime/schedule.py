@@ -11,12 +11,12 @@ from pathlib import Path
 from skyloom.engines.local import notify_ready, tie_to_parent
 from skyloom.kernel.errors import SkyloomError
 from skyloom.platform import Platform, open_platform
-from skyloom.runtime.consistency import Watch
 from skyloom.runtime.control import reconcile
 from skyloom.runtime.judging import JUDGE, Judge
 from skyloom.runtime.retraining import Retrainer
 from skyloom.runtime.signals import Ending
 from skyloom.runtime.state import applied
+from skyloom.runtime.watched import unwatched
 
 _log = logging.getLogger("skyloom.schedule")
 
@@ -25,7 +25,7 @@ JUDGE_S, RECONCILE_S, COMPARE_S = 0.05, 1.0, 5.0
 
 def schedule(platform: Platform, profile: str) -> None:
     """Watch until SIGTERM or SIGINT."""
-    ending, judges, retrainer, watch = Ending(), dict[str, Judge](), Retrainer(platform, profile), Watch(platform)
+    ending, judges, retrainer = Ending(), dict[str, Judge](), Retrainer(platform, profile)
     notify_ready()
     reconciled = compared = time.monotonic()
     while not ending.asked:
@@ -40,7 +40,7 @@ def schedule(platform: Platform, profile: str) -> None:
                     retrainer.look()
             if time.monotonic() - compared > COMPARE_S:
                 compared = time.monotonic()
-                _compare(watch)
+                _compare(platform)
         except SkyloomError as error:
             _log.error("%s", error)
             judges.clear()
@@ -48,10 +48,13 @@ def schedule(platform: Platform, profile: str) -> None:
             ending.wait(JUDGE_S)
 
 
-def _compare(watch: Watch) -> None:
+def _compare(platform: Platform) -> None:
     """One round of the watch; when it cannot be done now, the next one does it, and nothing else waits for it."""
     try:
-        watch.look()
+        if unwatched(platform):
+            from skyloom.runtime.consistency import Watch  # brings the kernel: not before there is something to compare
+
+            Watch(platform).look()
     except SkyloomError as error:
         _log.error("served values could not be compared: %s", error)
 

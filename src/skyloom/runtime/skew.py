@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from skyloom.ingest.receipts import RECEIPTS, predictions_topic, receipts_from
+from skyloom.ingest.receipts import RECEIPTS, receipts_from
 from skyloom.ingest.rows import Value
-from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.kernel.units import MINUTE
 from skyloom.monitoring.incidents import Difference
 from skyloom.platform import Platform

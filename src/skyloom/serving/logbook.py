@@ -15,7 +15,7 @@ from itertools import islice
 import msgspec
 
 from skyloom.kernel.clock import Clock
-from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.ports import Log, NewBatch
 from skyloom.serving.metrics import Metrics
 
@@ -90,7 +90,7 @@ class Logbook:
         for receipt in batch:
             by_model.setdefault(receipt.model, []).append(receipt)
         for model, receipts in by_model.items():
-            if not self._append(f"predictions/{model}", receipts):
+            if not self._append(predictions_topic(model), receipts):
                 return False
         for _ in batch:
             self._waiting.popleft()

@@ -47,3 +47,8 @@ class Outcome(msgspec.Struct, frozen=True):
     labelled_ms: int | None = None
     release: str = ""
     """The release that answered: it says with which share of the units the arm was drawn."""
+
+
+def predictions_topic(model: str) -> str:
+    """The log topic, and the lake table, of a model's receipts."""
+    return f"predictions/{model}"

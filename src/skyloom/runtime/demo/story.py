@@ -12,10 +12,10 @@ import pyarrow as pa
 from skyloom.delivery.rollout import FINISHED
 from skyloom.examples.flights.prepare import days, midnight
 from skyloom.features.spaces import position, source_position
-from skyloom.ingest.receipts import predictions_topic
 from skyloom.ingest.sink import rows_from
 from skyloom.kernel.clock import DataClock
 from skyloom.kernel.errors import Refused, SkyloomError
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.kernel.records.release import Rollout
 from skyloom.kernel.units import DAY
 from skyloom.monitoring.outcomes import outcomes_end, read_counts, read_position

@@ -1,9 +1,10 @@
 """The receipts that the log no longer holds, joined again from the lake for a store that was lost."""
 
 from skyloom.features.spaces import POSITIONS
-from skyloom.ingest.receipts import predictions_topic, receipts_from
+from skyloom.ingest.receipts import receipts_from
 from skyloom.ingest.sink import APP
 from skyloom.kernel.records.definitions import ModelDef
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.monitoring.outcomes import join_predictions, read_position, write_position
 from skyloom.platform import Platform
 from skyloom.ports.online import OnlineStore, OnlineWriter

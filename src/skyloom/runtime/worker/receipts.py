@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from skyloom.ingest.receipts import decode_receipts, predictions_topic, receipts_table
+from skyloom.ingest.receipts import decode_receipts, receipts_table
 from skyloom.ingest.sink import TableSink, rows_from
 from skyloom.kernel.records.definitions import ModelDef
+from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.monitoring.outcomes import join_predictions, read_position, sweep_expired, write_position
 from skyloom.platform import Platform
 from skyloom.ports.log import LogBatch
