@@ -205,8 +205,11 @@ def _broken_version(stage: Stage) -> Replayed:
         rollout = require_rollout(stage.platform, MODEL)
         if rollout.state != "rolled_back":
             raise SkyloomError(f"the broken version was not rolled back: {rollout.state}", tried=rollout.reason)
-        note = f"requests, by the judge alone; v3 answered {rollout.units_canary:,} of them"
-        stage.tell.figure(step, "rolled back after", rollout.requests, note)
+        seen, note = (
+            rollout.shadow_units + rollout.requests,
+            f"by the judge alone; v3 answered {rollout.units_canary:,} of them",
+        )
+        stage.tell.figure(step, "rolled back after", seen, f"requests since its release, {note}")
     return replayed
 
 
