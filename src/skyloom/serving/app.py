@@ -68,7 +68,7 @@ class App:
     async def _answer(self, endpoint: Endpoint, parameters: dict[str, str], scope: Scope, protocol: Protocol) -> Reply:
         loaded = self._obedience.now
         body = await self._body(scope, protocol) if endpoint.method == "POST" else b""
-        call = Call(parameters, body, loaded, scope.headers.get("content-type", ""))
+        call = Call(parameters, body, loaded, scope.headers.get("content-type", ""), scope.headers)
         if endpoint.policy != OPEN:
             call.release.keys.check(_presented(scope), endpoint.policy)
         return await endpoint.handle(call)
@@ -100,7 +100,7 @@ class App:
         return bytes(kept)
 
     def _headers(self, answer: Reply) -> list[tuple[str, str]]:
-        headers = [("content-type", answer.content_type)]
+        headers = [("content-type", answer.content_type), *answer.headers]
         if answer.status == 401:
             headers.append(("www-authenticate", "Bearer"))
         elif answer.status == 503:

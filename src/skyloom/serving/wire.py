@@ -1,7 +1,7 @@
 """What travels between the HTTP server and a contract: a call in, a reply out."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -12,6 +12,15 @@ from skyloom.serving.loaded import LoadedRelease
 JSON = "application/json"
 
 
+class Headers(Protocol):
+    """The headers of a request, by their names in small letters."""
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+
+
+_NONE: Headers = dict[str, str]()
+
+
 class Call(NamedTuple):
     """A request that has passed its policy. It is answered with the release that was current when it came, whatever is
     released meanwhile."""
@@ -20,6 +29,7 @@ class Call(NamedTuple):
     body: bytes
     loaded: LoadedRelease | None
     content_type: str = ""
+    headers: Headers = _NONE
 
     @property
     def release(self) -> LoadedRelease:
@@ -30,11 +40,12 @@ class Call(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer: status, body and its media type."""
+    """An answer: status, body, its media type, and headers beside those that every answer has."""
 
     status: int
     body: bytes
     content_type: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
