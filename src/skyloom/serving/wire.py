@@ -15,7 +15,7 @@ JSON = "application/json"
 class Headers(Protocol):
     """The headers of a request, by their names in small letters."""
 
-    def get(self, key: str, default: Any = None) -> Any: ...
+    def get(self, key: str, default: Any = ..., /) -> Any: ...
 
 
 _NONE: Headers = dict[str, str]()
