@@ -40,3 +40,19 @@ def test_any_path_is_found_or_not_there(path: str) -> None:
         else:
             assert there
             assert (method, path) == ("GET", "/a") or (method == "POST" and found.parameters == {"b": words[2]})
+
+
+def test_a_verb_behind_a_word_is_no_part_of_it() -> None:
+    ask = Endpoint("POST", "/m/{model}:ask", "predict", nothing)
+    table = Table([Endpoint("GET", "/m/{model}", OPEN, nothing), Endpoint("POST", "/m/{model}", OPEN, nothing), ask])
+    assert table.find("POST", "/m/late:ask") == (ask, {"model": "late"})
+    assert table.find("POST", "/m/a:b:ask") == (ask, {"model": "a:b"})
+    assert table.find("POST", "/m/:ask").endpoint.path == "/m/{model}"
+    assert table.find("GET", "/m/late:ask") == (table.endpoints[0], {"model": "late:ask"})
+
+
+def test_verbs_make_routes_of_their_own() -> None:
+    paths = ["/m/{model}:ask", "/m/{model}:tell", "/m/{model}"]
+    assert len(Table([Endpoint("POST", path, OPEN, nothing) for path in paths]).endpoints) == 3
+    with pytest.raises(DeclarationError, match="there twice"):
+        Table([Endpoint("POST", "/m/{a}:ask", OPEN, nothing), Endpoint("POST", "/m/{b}:ask", OPEN, nothing)])

@@ -38,7 +38,7 @@ class Protocol(typing.Protocol):
 
 
 class App:
-    """Answers every request with something: what goes wrong becomes ``{"error": ...}`` and a status."""
+    """Answers every request with something: what goes wrong becomes a status and why, in the shape of the contract."""
 
     def __init__(self, table: Table, obedience: Obedience, life: Life, metrics: Metrics, limits: Limits) -> None:
         self._table, self._obedience, self._life = table, obedience, life
@@ -47,18 +47,18 @@ class App:
     async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
         started = time.perf_counter()
         self._life.in_flight += 1
-        route = "unknown"
+        route, explain = "unknown", problem
         try:
             found = self._table.find(scope.method, scope.path)
-            route = found.endpoint.path
+            route, explain = found.endpoint.path, found.endpoint.explain
             answer = await self._answer(found.endpoint, found.parameters, scope, protocol)
         except Problem as error:
-            answer = problem(error.status, error.why)
+            answer = explain(error.status, error.why)
         except SkyloomError as error:
-            answer = problem(status_of(error), error.what)
+            answer = explain(status_of(error), error.what)
         except Exception:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
             _log.exception("%s %s could not be answered", scope.method, scope.path)
-            answer = problem(500, "this server failed to answer; its log says why")
+            answer = explain(500, "this server failed to answer; its log says why")
         finally:
             self._life.in_flight -= 1
         protocol.response_bytes(answer.status, self._headers(answer), answer.body)
@@ -67,27 +67,28 @@ class App:
 
     async def _answer(self, endpoint: Endpoint, parameters: dict[str, str], scope: Scope, protocol: Protocol) -> Reply:
         loaded = self._obedience.now
-        body = await self._body(scope, protocol) if endpoint.method == "POST" else b""
+        body = await self._body(scope, protocol, endpoint.longest) if endpoint.method == "POST" else b""
         call = Call(parameters, body, loaded, scope.headers.get("content-type", ""), scope.headers)
         if endpoint.policy != OPEN:
             call.release.keys.check(_presented(scope), endpoint.policy)
         return await endpoint.handle(call)
 
-    async def _body(self, scope: Scope, protocol: Protocol) -> bytes:
+    async def _body(self, scope: Scope, protocol: Protocol, longest: int) -> bytes:
+        longest = longest or self._limits.body_bytes
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 length = scope.headers.get("content-length", "")
-                if length.isdecimal() and int(length) <= self._limits.body_bytes:
+                if length.isdecimal() and int(length) <= longest:
                     return await protocol()
-                return await self._unannounced_body(protocol)
+                return await self._unannounced_body(protocol, longest)
         except TimeoutError as error:
             raise Problem(408, f"the body did not arrive within {self._limits.body_seconds:g} s") from error
         except _BROKEN_OFF as error:
             raise Problem(400, "the body broke off") from error
 
-    async def _unannounced_body(self, protocol: Protocol) -> bytes:
+    async def _unannounced_body(self, protocol: Protocol, limit: int) -> bytes:
         """A body of unknown length, or one that is too long: kept up to the limit, then only read."""
-        limit, length = self._limits.body_bytes, 0
+        length = 0
         kept = bytearray()
         async for chunk in protocol:
             length += len(chunk)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from skyloom.kernel.errors import DeclarationError
-from skyloom.serving.wire import Handler, Problem
+from skyloom.serving.wire import Explain, Handler, Problem, problem
 
 OPEN = "open"
 """The policy of what anybody may ask without a key."""
@@ -13,13 +13,16 @@ POLICIES = (OPEN, "predict", "ingest", "read", "admin")
 
 
 class Endpoint(NamedTuple):
-    """One route. ``path`` may hold words in braces: ``/predict/{model}``; ``policy`` is `OPEN` or the scope that a key
-    needs."""
+    """One route. ``path`` may hold words in braces, with a verb behind them or not: ``/predict/{model}``,
+    ``/v1/models/{model}:predict``; ``policy`` is `OPEN` or the scope that a key needs; ``explain`` makes the answer when there
+    is none; ``longest`` is the most bytes of a body (0: as many as the process takes)."""
 
     method: str
     path: str
     policy: str
     handle: Handler
+    explain: Explain = problem
+    longest: int = 0
 
 
 class Found(NamedTuple):
@@ -44,11 +47,13 @@ class Table:
                     fix=f"give it one of {', '.join(POLICIES)}",
                 )
             words = tuple(endpoint.path.split("/"))
-            shape = "/".join("{}" if word.startswith("{") else word for word in words)
+            shape = shape_of(endpoint.path)
             if (endpoint.method, shape) in seen:
                 raise DeclarationError(f"the route {endpoint.method} {endpoint.path} is there twice")
             seen.add((endpoint.method, shape))
             self._by_shape.setdefault(len(words), []).append((words, endpoint))
+        for found in self._by_shape.values():
+            found.sort(key=lambda each: not each[0][-1].partition("}")[2])  # a model's name never ends with a verb
 
     def find(self, method: str, path: str) -> Found:
         """The endpoint of a request; raises `Problem` with 404 or 405."""
@@ -66,6 +71,15 @@ class Table:
         raise Problem(404, f"there is no {path}")
 
 
+def shape_of(path: str) -> str:
+    """A path with its words in braces unnamed: what two paths share that take the same requests.
+
+    >>> shape_of("/v1/models/{model}:predict")
+    '/v1/models/{}:predict'
+    """
+    return "/".join(f"{{}}{word.partition('}')[2]}" if word.startswith("{") else word for word in path.split("/"))
+
+
 def _match(pattern: tuple[str, ...], words: list[str]) -> dict[str, str] | None:
     parameters: dict[str, str] = {}
     for wanted, word in zip(pattern, words, strict=True):
@@ -73,5 +87,10 @@ def _match(pattern: tuple[str, ...], words: list[str]) -> dict[str, str] | None:
             continue
         if not (wanted.startswith("{") and word):
             return None
-        parameters[wanted[1:-1]] = word
+        name, _, verb = wanted[1:].partition("}")
+        if verb:
+            if not word.endswith(verb) or word == verb:
+                return None
+            word = word.removesuffix(verb)  # noqa: PLW2901
+        parameters[name] = word
     return parameters

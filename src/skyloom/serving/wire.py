@@ -60,6 +60,10 @@ class Problem(Exception):
         self.why = why
 
 
+Explain = Callable[[int, str], Reply]
+"""What is answered when there is no answer: of a status (400 or above) and why, in a contract's own shape."""
+
+
 def reply(value: Any, status: int = 200) -> Reply:
     """A value as a JSON reply.
 
@@ -70,7 +74,7 @@ def reply(value: Any, status: int = 200) -> Reply:
 
 
 def problem(status: int, why: str) -> Reply:
-    """What every contract answers when it cannot answer: ``{"error": why}``."""
+    """What a contract without a shape of its own answers when it cannot answer: ``{"error": why}``."""
     return reply({"error": why}, status)
 
 
