@@ -121,17 +121,17 @@ def test_one_changed_part_is_seen(project: ProjectDef, kind: str, data: st.DataO
         (
             'over=["3h"]',
             'over=["4h"]',
-            "feature worst_4h added: max of arr_delay_min over 4h by 5m\n    rebuilds 1 window of 1 feature",
+            "feature worst_4h added: max of arr_delay_min over 4h by 5m\n    rebuilds 1 feature",
         ),
         (
             'by="dest", worst',
             'by="dest", lateness="2d", worst',
-            "~ features dest_recent  lateness: 1d -> 2d\n    rebuilds 1 window of 1 feature",
+            "~ features dest_recent  lateness: 1d -> 2d\n    rebuilds 1 feature",
         ),
         (
             "arr_delay_min: float",
             "arr_delay_min: float = sky.field(precision=2)",
-            "precision of arr_delay_min: 6 digits -> 2 digits\n    rebuilds 3 windows of 1 feature",
+            "precision of arr_delay_min: 6 digits -> 2 digits\n    rebuilds 3 features",
         ),
         (
             "    origin: str\n",
@@ -146,7 +146,7 @@ def test_one_changed_part_is_seen(project: ProjectDef, kind: str, data: st.DataO
         ),
         ("by=0.02", "by=0.01", "no_slice_worse carrier 0.01; latency_p99 5 ms\n    the next version must follow it"),
         ("sky.usd(20", "sky.usd(30", "budget: 20.00 USD per month -> 30.00 USD per month\n    applies at once"),
-        ("dest_recent = ", "dest_recently = dest_recent = ", "+ features dest_recently\n    builds 1 window of 1 feature"),
+        ("dest_recent = ", "dest_recently = dest_recent = ", "+ features dest_recently\n    builds 1 feature"),
         ('departures["carrier", "origin"', 'departures["origin", "carrier"', "~ model late_arrival  the order of its parts"),
     ],
 )
@@ -167,7 +167,7 @@ def test_everything_is_new_at_first(flights):
         "features dest_recent",
         "model late_arrival",
     ]
-    assert changes[2].consequence == "builds 5 windows of 2 features"
+    assert changes[2].consequence == "builds 5 features"
 
 
 def test_a_removed_model_serves_on(flights):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from skyloom.kernel.ids import canonical_json
 from skyloom.kernel.money import Money
 from skyloom.kernel.records.definitions import (
     LIFETIME,
@@ -67,13 +66,12 @@ def model_aspects(model: ModelDef) -> dict[str, str]:
 
 
 def size_of(aggregates: Sequence[AggregateDef]) -> str:
-    """How much there is to compute.
+    """How much there is to compute, counted as ``skyloom features`` does: one feature for each window and each entry.
 
     >>> size_of([AggregateDef("n_1h", "count", None, 3_600_000, 300_000)])
-    '1 window of 1 feature'
+    '1 feature'
     """
-    kinds = {(each.kind, each.column, canonical_json(each.where), each.offset_ms, each.size) for each in aggregates}
-    return f"{plural(len(aggregates), 'window')} of {plural(len(kinds), 'feature')}"
+    return plural(len(aggregates), "feature")
 
 
 def _field(field: Field) -> str:

@@ -10,9 +10,9 @@ _SIGNS = {"add": "+", "change": "~", "remove": "-"}
 def explain(changes: Sequence[Change]) -> str:
     """One line a change, and under it what follows from it.
 
-    >>> print(explain([Change("change", "features", "recent", "by: a -> b", "rebuilds 3 windows of 2 features")]))
+    >>> print(explain([Change("change", "features", "recent", "by: a -> b", "rebuilds 3 features")]))
     ~ features recent  by: a -> b
-        rebuilds 3 windows of 2 features
+        rebuilds 3 features
     >>> explain([])
     'nothing would change'
     """
