@@ -225,6 +225,16 @@ class Reached:
         finally:
             connection.close()
 
+    def whole(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers (their names in small letters) and body of an answer, as they came."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, {**self._auth(None), **headers})
+            answer = connection.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+        finally:
+            connection.close()
+
     def _auth(self, key: str | None) -> dict[str, str]:
         used = self.key if key is None else key
         return {"Authorization": f"Bearer {used}"} if used else {}

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 
 from skyloom.ingest.rows import Value
+from skyloom.serving.answers import Answers, answers_of
+from skyloom.serving.body import read_objects
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.predict import Prediction, Predictor
+from skyloom.serving.tensors import Columns
 
 _FEW = 16
 
@@ -25,3 +28,15 @@ class Answering:
             return self._predictor.predict(release, route, rows)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._predictor.predict, release, route, rows)
+
+    async def answer(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
+        """The answers to rows that come by column. Raises as `predict`, and `Problem` with 400 for a value that does not
+        fit, which it names."""
+        if columns.count <= _FEW:
+            return self._by_row(release, route, columns)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._by_row, release, route, columns)
+
+    def _by_row(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
+        rows = read_objects(route.rows, columns.rows())
+        return answers_of(self._predictor.predict(release, route, rows))

@@ -14,6 +14,7 @@ from skyloom.serving.app import App
 from skyloom.serving.contracts.events import Events
 from skyloom.serving.contracts.health import Health
 from skyloom.serving.contracts.open_inference import OpenInference
+from skyloom.serving.contracts.open_inference_service import InferenceService
 from skyloom.serving.contracts.predict import Predict
 from skyloom.serving.ingestion import Ingestion
 from skyloom.serving.life import Life
@@ -63,7 +64,7 @@ class Worker:
         endpoints = [
             *Health(self._life, metrics).endpoints(),
             *Predict(answering).endpoints(),
-            *OpenInference(answering, self._life).endpoints(),
+            *OpenInference(InferenceService(answering, self._life, clock), limits.body_bytes).endpoints(),
             *Events(Ingestion(services.log, clock, metrics, executor)).endpoints(),
         ]
         self._app = App(Table(endpoints), self._obedience, self._life, metrics, limits)

@@ -1,0 +1,115 @@
+"""Tensors as requests of a model: one tensor for each column, of shape [n] or [n, 1], or one [n, k] for all its numbers.
+
+The second form is for models whose requests hold, beside their key and their time, numbers alone: the k columns are these
+numbers, in the order of the schema, and NaN is a missing one. The tensor may have any name. Key and time may come as tensors
+of their own; else each row has a key that nobody else has (no label can be joined to it), and its time is now.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from skyloom.ingest.limits import MAX_REQUEST_ROWS, too_many
+from skyloom.kernel.ids import new_id
+from skyloom.kernel.schema import Field, Schema, Type
+from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor, Values
+from skyloom.serving.wire import Problem
+
+DATATYPE_OF = {Type.STRING: "BYTES", Type.FLOAT: "FP64", Type.INT: "INT64", Type.BOOL: "BOOL", Type.TIMESTAMP: "INT64"}
+_NUMBERS = (Type.FLOAT, Type.INT, Type.BOOL)
+_ACCEPTED = {
+    Type.STRING: frozenset({"BYTES"}),
+    Type.FLOAT: INTEGERS | FLOATS,
+    Type.INT: INTEGERS,
+    Type.BOOL: frozenset({"BOOL"}),
+    Type.TIMESTAMP: INTEGERS | {"BYTES"},
+}
+
+
+def columns_of(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> Columns:
+    """The columns that tensors hold. Raises `Problem` with 400 for a tensor of a shape or type that does not fit.
+
+    >>> schema = Schema((Field("id", Type.STRING), Field("at", Type.TIMESTAMP), Field("a", Type.FLOAT)), "id", "at")
+    >>> columns_of([Tensor("x", "FP32", (2, 1), np.float32([1, 2]))], schema, 7).tensors["at"].values
+    array([7, 7])
+    """
+    if not tensors:
+        raise Problem(400, "inputs: there is none")
+    columns: dict[str, Tensor] = {}
+    for tensor in tensors:
+        for column in _split(tensor, schema):
+            if column.name in columns:
+                raise Problem(400, f"{column.name}: given twice")
+            columns[column.name] = column
+    counts = {tensor.shape[0] for tensor in columns.values()}
+    if len(counts) > 1:
+        raise Problem(400, f"the inputs hold different numbers of rows: {sorted(counts)}")
+    count = counts.pop()
+    if count > MAX_REQUEST_ROWS:
+        raise too_many()
+    if any(_is_matrix(tensor, schema) for tensor in tensors):
+        columns.setdefault(schema.time, Tensor(schema.time, "INT64", (count,), np.full(count, now_ms, np.int64)))
+        if schema.key not in columns:
+            columns[schema.key] = _fresh_keys(schema[schema.key], count)
+    return Columns(count, columns)
+
+
+def numbers_of(schema: Schema) -> tuple[Field, ...]:
+    """The columns that one matrix holds: all but key and time, if all of them are numbers; else none."""
+    fields = tuple(field for field in schema.fields if field.name not in (schema.key, schema.time))
+    return fields if all(field.type in _NUMBERS for field in fields) else ()
+
+
+def _is_matrix(tensor: Tensor, schema: Schema) -> bool:
+    return tensor.name not in schema and len(tensor.shape) == 2 and tensor.datatype != "BYTES" and bool(numbers_of(schema))
+
+
+def _split(tensor: Tensor, schema: Schema) -> list[Tensor]:
+    if _is_matrix(tensor, schema):
+        return _columns_of_matrix(tensor, numbers_of(schema))
+    if tensor.name in schema and tensor.datatype not in _ACCEPTED[schema[tensor.name].type]:
+        raise Problem(400, f"{tensor.name}: {tensor.datatype} does not hold a {schema[tensor.name].type}")
+    if not tensor.shape or tensor.shape not in ((tensor.shape[0],), (tensor.shape[0], 1)):
+        raise Problem(400, f"{tensor.name}: the shape is {list(tensor.shape)}, not [n] or [n, 1]")
+    return [tensor]
+
+
+def _columns_of_matrix(matrix: Tensor, fields: tuple[Field, ...]) -> list[Tensor]:
+    count, width = matrix.shape
+    if width != len(fields):
+        names = ", ".join(field.name for field in fields)
+        raise Problem(400, f"{matrix.name}: the shape is {[count, width]}; a row is {len(fields)} numbers: {names}")
+    if isinstance(matrix.values, list):
+        raise Problem(400, f"{matrix.name}: a number is missing; send floats, with NaN for what is missing")
+    turned = np.ascontiguousarray(matrix.values.reshape(count, width).T)
+    return [_column(matrix, field, column) for field, column in zip(fields, turned, strict=True)]
+
+
+def _column(matrix: Tensor, field: Field, values: Any) -> Tensor:
+    """One column of a matrix; a whole number or a truth among floats is told by its value."""
+    datatype, shape = matrix.datatype, (len(values),)
+    if field.type is Type.FLOAT:
+        return Tensor(field.name, "INT8" if datatype == "BOOL" else datatype, shape, values)
+    missing = np.isnan(values) if datatype in FLOATS else np.zeros(len(values), bool)
+    with np.errstate(invalid="ignore"):
+        whole = np.where(missing, 0, values).astype(np.int64)
+    if bool((~missing & (whole != values)).any()):
+        raise Problem(400, f"{matrix.name}: {field.name} is a whole number, and some are not")
+    if field.type is Type.BOOL and bool(((whole != 0) & (whole != 1)).any()):
+        raise Problem(400, f"{matrix.name}: {field.name} is 0 or 1, and some are not")
+    typed: Values = whole.astype(bool) if field.type is Type.BOOL else whole
+    if bool(missing.any()):
+        typed = [None if gone else value for gone, value in zip(missing, typed.tolist(), strict=True)]
+    return Tensor(field.name, DATATYPE_OF[field.type], shape, typed)
+
+
+def _fresh_keys(field: Field, count: int) -> Tensor:
+    if field.type is Type.STRING:
+        first = new_id("k")
+        return Tensor(field.name, "BYTES", (count,), [f"{first}-{row}" for row in range(count)])
+    if field.type is Type.INT:
+        first = int.from_bytes(os.urandom(7), "big")
+        return Tensor(field.name, "INT64", (count,), first + np.arange(count, dtype=np.int64))
+    raise Problem(400, f"{field.name}: a request needs its key")
