@@ -1,7 +1,7 @@
 """Rows of a stream that come as Arrow: read with care, since anybody may have made them, and judged as JSON is."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ def judge_stream(body: bytes, source: SourceDef, now_ms: int) -> Judged:
     Raises `DataError` for a body that is no stream, whose columns are not the declared ones (naming the first), with more
     than `MAX_REQUEST_ROWS` rows, or that would take more than `MAX_EXPANDED` bytes once unpacked.
     """
-    table = conform(_read(body, source), source, _ORIGIN)
+    table = conform(read_stream(body, lambda names: _check_names(names, source)), source, _ORIGIN)
     checked = check_table(table, source, now_ms, unique=False)
     nulls = {f"{field.name}: null": null_reason(field) for field in source.schema.fields}
     texts = shown_rows(table, [row for row, _ in checked.rejects])
@@ -38,35 +38,43 @@ def judge_stream(body: bytes, source: SourceDef, now_ms: int) -> Judged:
     return Judged(len(checked.good), encode_table(checked.good) if len(checked.good) else b"", bad)
 
 
-def _read(body: bytes, source: SourceDef) -> pa.Table:
-    """The declared columns of a stream, whole and valid, of bounded size."""
+def _check_names(names: Sequence[str], source: SourceDef) -> None:
+    extra = sorted(set(names) - set(source.schema.names))
+    require_columns(names, source, _ORIGIN)
+    if extra:
+        raise DataError(f"{extra[0]}: unknown column", tried=f"the columns of {_ORIGIN}", fix="leave it out")
+
+
+def read_stream(body: bytes, check_names: Callable[[Sequence[str]], None]) -> pa.Table:
+    """The rows of a stream, whole and valid, of bounded size; ``check_names`` sees the columns before any row is read.
+
+    Raises `DataError` as `judge_stream`, and what ``check_names`` raises.
+    """
     try:
         _check_unpacked(body)
         with pa.ipc.open_stream(body) as reader:
-            extra = sorted(set(reader.schema.names) - set(source.schema.names))
-            require_columns(reader.schema.names, source, _ORIGIN)
-            if extra:
-                raise DataError(f"{extra[0]}: unknown column", tried=f"the columns of {_ORIGIN}", fix="leave it out")
+            check_names(reader.schema.names)
             batches, rows, size = [], 0, 0
             for batch in reader:
                 rows += batch.num_rows
                 if rows > MAX_REQUEST_ROWS:
                     raise too_many()
                 batch.validate(full=True)
-                size += sum(_expanded(column) for column in batch.columns)
+                size += sum(expanded(column) for column in batch.columns)
                 if size > MAX_EXPANDED:
-                    raise _too_large()
+                    raise too_large()
                 batches.append(batch)
             return pa.Table.from_batches(batches, reader.schema)
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, struct.error) as error:
         raise DataError(f"{_ORIGIN} is no Arrow stream: {error}", fix=_FIX) from error
 
 
-def _too_large() -> DataError:
+def too_large() -> DataError:
+    """What is said of a body that unpacks to more than `MAX_EXPANDED` bytes."""
     return DataError(f"{_ORIGIN} unpacks to more than {MAX_EXPANDED:,} bytes", fix="send fewer rows at once")
 
 
-def _expanded(column: pa.Array) -> int:
+def expanded(column: pa.Array) -> int:
     """The bytes of a column's texts once each row holds its own (views and dictionaries share them)."""
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -95,7 +103,7 @@ def _check_unpacked(body: bytes) -> None:
     for message in pa.ipc.MessageReader.open_stream(body):
         total += sum(_unpacked(message))
         if total > MAX_EXPANDED:
-            raise _too_large()
+            raise too_large()
 
 
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3

@@ -14,8 +14,8 @@ POLICIES = (OPEN, "predict", "ingest", "read", "admin")
 
 class Endpoint(NamedTuple):
     """One route. ``path`` may hold words in braces, with a verb behind them or not: ``/predict/{model}``,
-    ``/v1/models/{model}:predict``; ``policy`` is `OPEN` or the scope that a key needs; ``explain`` makes the answer when there
-    is none; ``longest`` is the most bytes of a body (0: as many as the process takes)."""
+    ``/v1/models/{model}:predict``; ``policy`` is `OPEN` or the scope that a key needs; ``explain`` makes the answer when
+    there is none; ``longest`` is the most bytes of a body (0: as many as the process takes)."""
 
     method: str
     path: str
