@@ -16,7 +16,7 @@ from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
 from skyloom.serving.services import Limits
 from skyloom.serving.table import OPEN, Endpoint, Table
-from skyloom.serving.wire import Call, Problem, Reply, problem, status_of
+from skyloom.serving.wire import Call, Problem, Reply, presented_key, problem, status_of
 
 _rsgi_any: Any = _rsgi  # its exceptions are re-exported unseen by type checkers
 _BROKEN_OFF: tuple[type[Exception], ...] = (_rsgi_any.ProtocolClosed, _rsgi_any.ProtocolError)
@@ -70,7 +70,7 @@ class App:
         body = await self._body(scope, protocol, endpoint.longest) if endpoint.method == "POST" else b""
         call = Call(parameters, body, loaded, scope.headers.get("content-type", ""), scope.headers)
         if endpoint.policy != OPEN:
-            call.release.keys.check(_presented(scope), endpoint.policy)
+            call.release.keys.check(presented_key(scope.headers), endpoint.policy)
         return await endpoint.handle(call)
 
     async def _body(self, scope: Scope, protocol: Protocol, longest: int) -> bytes:
@@ -109,11 +109,3 @@ class App:
         if self._life.ending:
             headers.append(("connection", "close"))
         return headers
-
-
-def _presented(scope: Scope) -> str | None:
-    """The key of a request: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``."""
-    authorization: str = scope.headers.get("authorization", "")
-    if authorization[:7].lower() == "bearer ":
-        return authorization[7:].strip()
-    return scope.headers.get("x-api-key")

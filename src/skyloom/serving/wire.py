@@ -48,6 +48,18 @@ class Reply(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+def presented_key(headers: Headers) -> str | None:
+    """The key of a request: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``.
+
+    >>> presented_key({"authorization": "bearer sky_1"})
+    'sky_1'
+    """
+    authorization: str = headers.get("authorization", "")
+    if authorization[:7].lower() == "bearer ":
+        return authorization[7:].strip()
+    return headers.get("x-api-key", None)
+
+
 Handler = Callable[[Call], Awaitable[Reply]]
 
 
