@@ -29,7 +29,7 @@ bench-features: setup
 soak: setup
 	SKYLOOM_HISTORIES=20000 $(BIN)/pytest -n 2 --dist loadgroup tests/features
 
-# Redis and Kafka until Ctrl-C, from this machine's own programs; `docker compose up` does the same by compose.yaml.
+# Redis, Kafka and PostgreSQL until Ctrl-C, from this machine's own programs; `docker compose up` does the same by compose.yaml.
 services: setup
 	$(BIN)/python -m tests.services
 

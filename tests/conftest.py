@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from tests.services.fixtures import NOTES, kafka, kafka_broker, new_kafka, new_redis, redis_server
+from tests.services.fixtures import NOTES, kafka, kafka_broker, new_kafka, new_redis, postgresql_server, redis_server
 
-__all__ = ["kafka", "kafka_broker", "new_kafka", "new_redis", "redis_server"]
+__all__ = ["kafka", "kafka_broker", "new_kafka", "new_redis", "postgresql_server", "redis_server"]
 
 _NOTES = "services"
 

@@ -1,4 +1,4 @@
-"""Redis and Kafka for a person, until Ctrl-C: ``python -m tests.services``; ``prepare`` brings what Kafka's tests need."""
+"""Redis, Kafka and PostgreSQL for a person, until Ctrl-C: ``python -m tests.services``; ``prepare`` brings Kafka's jars."""
 
 # ruff: noqa: T201
 
@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.services.kafka import KafkaServer, jars, java
-from tests.services.process import Missing
+from tests.services.postgresql import USER, PostgresqlServer
+from tests.services.process import Missing, free_port
 from tests.services.redis import RedisServer
 
-REDIS_PORT, KAFKA_PORT = 6379, 9092
+REDIS_PORT, KAFKA_PORT, POSTGRESQL_PORT = 6379, 9092, 5432
 
 
 def prepare() -> None:
@@ -23,16 +24,20 @@ def prepare() -> None:
 
 
 def run() -> None:
-    """Start both on their usual ports, in a folder that is gone afterwards."""
+    """Start all on their usual ports, or on others where somebody listens there, in a folder that is gone afterwards."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="skyloom-services-")))
-        print("starting Redis and Kafka ...", flush=True)
-        redis = RedisServer(folder / "redis", port=REDIS_PORT)
+        print("starting Redis, Kafka and PostgreSQL ...", flush=True)
+        redis = RedisServer(folder / "redis", port=free_port(REDIS_PORT))
         stack.callback(redis.stop)
-        kafka = KafkaServer(folder / "kafka", port=KAFKA_PORT)
+        kafka = KafkaServer(folder / "kafka", port=free_port(KAFKA_PORT))
         stack.callback(kafka.stop)
-        print(f'online = "{redis.url}"\nlog = "kafka://{kafka.servers}"')
-        print("Both are ready, and empty. In skyloom.toml they are named as above. Ctrl-C ends them.", flush=True)
+        postgresql = PostgresqlServer(folder / "postgresql", port=free_port(POSTGRESQL_PORT), password=USER)
+        stack.callback(postgresql.stop)
+        database = postgresql.new_database(USER)
+        print(f'In skyloom.toml:\n  online = "{redis.url}"\n  log = "kafka://{kafka.servers}"')
+        print(f'A table:\n  sky.sql("postgresql://{USER}:${{PGPASSWORD}}@{postgresql.address}/{database}", ...)')
+        print(f"  export PGPASSWORD={postgresql.password}\nAll are ready, and empty. Ctrl-C ends them.", flush=True)
         while True:
             signal.pause()
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 from tests.services.kafka import ENABLE as ENABLE_KAFKA
 from tests.services.kafka import KafkaServer, MockKafka
+from tests.services.postgresql import PostgresqlServer
 from tests.services.process import REQUIRED, Missing
 from tests.services.redis import RedisServer
 
@@ -53,6 +54,19 @@ class new_redis_servers(ExitStack):
             unavailable(str(missing))
         self.callback(server.stop, kill=True)
         return server
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL that the tests of a process share: make databases of your own, and start it again if you stop it."""
+    # Its user, who may be another than we are, cannot go into the folders that pytest makes.
+    with tempfile.TemporaryDirectory(prefix="postgresql-", ignore_cleanup_errors=True) as folder:
+        try:
+            server = PostgresqlServer(Path(folder) / "server")
+        except Missing as missing:
+            unavailable(str(missing))
+        yield server
+        server.stop(kill=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -49,13 +50,10 @@ class Process:
             time.sleep(0.01)
         return True
 
-    def end(self, *, kill: bool = False) -> None:
-        """End it in order, or by `SIGKILL`."""
+    def end(self, *, kill: bool = False, by: signal.Signals = signal.SIGTERM) -> None:
+        """End it in order, by the signal that the server takes for that, or by `SIGKILL`."""
         if self._popen.poll() is None:
-            if kill:
-                self._popen.kill()
-            else:
-                self._popen.terminate()
+            self._popen.send_signal(signal.SIGKILL if kill else by)
         try:
             self._popen.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -67,8 +65,14 @@ class Process:
         return self.log.read_text(errors="replace")[-2_000:]
 
 
-def free_port() -> int:
-    """A port that nobody listened on a moment ago. Another may take it first: a start that fails is tried again."""
+def free_port(wanted: int = 0) -> int:
+    """A port that nobody listened on a moment ago: ``wanted``, or any. Another may take it first: try a start again."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", wanted))
+        except OSError:
+            if not wanted:
+                raise
+            return free_port()
         return int(listener.getsockname()[1])
