@@ -56,6 +56,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Govern": {
         "keys": Entry("skyloom.cli.keys:app", "Create, list and revoke API keys."),
+        "erase": Entry("skyloom.cli.erase:erase", "Forget the events of a subject: lake and features."),
     },
 }
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
