@@ -116,7 +116,7 @@ def joined_by_offset(played: Played) -> list[Values]:
 
 def joined_by_time(played: Played) -> list[Values]:
     """The same, of what was visible by time."""
-    order = pit.by_time(played.fresh, SOURCE, progress(played.store))
+    order = pit.by_time(played.fresh, SOURCE, [progress(played.store)])
     return joined(played.fresh, played.served, order, [served.t for served in played.served])
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -15,9 +16,10 @@ from skyloom.features import building as module
 from skyloom.features.building import begin, buildings, restart
 from skyloom.features.fold import SourceFold
 from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.spaces import POSITIONS, group_position, pack, tiles_space
+from skyloom.features.spaces import POSITIONS, build_position, group_position, pack, tiles_space
 from skyloom.features.times import keep_ms
 from skyloom.ingest.codec import decode, event_schema
+from skyloom.ingest.parts import SourcePart
 from skyloom.kernel.errors import Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
 
@@ -28,6 +30,19 @@ STEPS = st.lists(st.integers(1, 6), min_size=1, max_size=4)
 def tiles(store: MemoryOnline) -> dict[str, Any]:
     """The tiles of every group; of spaces those that hold something."""
     return {name: dict(space) for name, space in store.spaces.items() if name.startswith("tiles/") and space}
+
+
+def barriers_too_far(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """A fault: barriers stand behind events that the stream puts into what is built."""
+    healthy = module._begin
+
+    def begun(writer: Any, group: Any, at: Any, beside: bool) -> None:
+        healthy(writer, group, at, beside)
+        for each in buildings(writer, [group]).values():
+            state = msgspec.structs.replace(each.state, barrier=each.state.barrier + rows)
+            writer.put(POSITIONS, build_position(group), msgspec.msgpack.encode(state))
+
+    monkeypatch.setattr(module, "_begin", begun)
 
 
 class Stream:
@@ -116,7 +131,7 @@ def test_a_group_is_built_again_while_it_serves(history: History, begun: int, st
                 with stream.store.write() as writer:
                     folding = SourceFold(SOURCE, GROUPS)
                     for building in buildings(writer, GROUPS).values():
-                        restart(writer, building, folding.position(writer))
+                        restart(writer, building, [folding.part])
     stream.begin()
     last = ask(stream.store, history.questions)
     while stream.advance(steps[0]):
@@ -165,7 +180,7 @@ def test_what_is_taken_over_is_kept_as_long_as_what_was_there(monkeypatch: pytes
         store, kept[:] = MemoryOnline(), []
         with store.write() as writer:
             writer.put(POSITIONS, group_position(group), pack(1))
-            begin(writer, group, 1)
+            begin(writer, group, [SourcePart(SOURCE)])
             writer.put(f"{tiles_space(group)}/again", b"sx", b"tiles")
         [building] = buildings(View(store.spaces), [group]).values()
         building.take_over(store)

@@ -23,19 +23,24 @@ HORIZONS = st.sampled_from([SECOND, 5 * MINUTE, HOUR, 3 * DAY])
 
 
 def naive(events: list[Happened], horizon: int) -> tuple[list[int], list[int]]:
-    """The offsets of fresh and of dead rows. Imported rows are compared with everything that ever was fresh."""
+    """The offsets of fresh and of dead rows. Imported rows behind the horizon are compared with all that ever was fresh."""
     newest, fresh, dead, held = None, list[Happened](), list[int](), dict[str, Happened]()
     for event in events:
         behind = None if newest is None else newest - horizon
         first = held.get(event.row["id"])
         if not event.imported and behind is not None and event.effective < behind:
             dead.append(event.offset)
-        elif first is None or (not event.imported and behind is not None and first.effective < behind):
-            held[event.row["id"]] = event
-            fresh.append(event)
+        elif first is None or (behind is not None and first.effective < behind):
+            if behind is None or event.effective >= behind or not any(_is_copy(event, each) for each in fresh):
+                held[event.row["id"]] = event
+                fresh.append(event)
         if not event.imported:
             newest = event.effective if newest is None else max(newest, event.effective)
     return [event.offset for event in fresh], dead
+
+
+def _is_copy(one: Happened, other: Happened) -> bool:
+    return (one.row["id"], one.row["at"]) == (other.row["id"], other.row["at"])
 
 
 def fold_all(history: History, cuts: list[int], horizon: int, store: MemoryOnline, forgetful: bool) -> list[Folded]:
@@ -43,8 +48,11 @@ def fold_all(history: History, cuts: list[int], horizon: int, store: MemoryOnlin
     folded: list[Folded] = []
 
     def known(rows: pa.Table) -> Any:
-        lake = {key for each in folded for key in each.fresh.column("id").to_pylist()}
-        return np.array([key in lake for key in rows.column("id").to_pylist()])
+        lake = {copy for each in folded for copy in copies(each.fresh)}
+        return np.array([copy in lake for copy in copies(rows)])
+
+    def copies(rows: pa.Table) -> list[Any]:
+        return list(zip(rows.column("id").to_pylist(), rows.column("at").to_pylist(), strict=True))
 
     for part in parts(history, cuts):
         folding = SourceFold(SOURCE, GROUPS, horizon)

@@ -14,12 +14,12 @@ from tests.features.oracle import Happened
 from tests.features.replay import differences, differences_by_time, joined_by_offset, joined_by_time, play
 from tests.features.test_algebra import Drawn, program_of
 from tests.features.test_algebra import fold as fold_all
-from tests.features.test_fold_building import GROUP, Stream
+from tests.features.test_fold_building import GROUP, Stream, barriers_too_far
 from tests.features.test_mutants import CUTS, SEARCH, is_found, use
 from tests.features.test_zero_skew import Judged
 from tests.features.twin import twin
 
-from skyloom.features import building, codes, columns, finished, fold, kernel, pit
+from skyloom.features import codes, columns, finished, fold, kernel, pit
 from skyloom.features.columns import effective_times
 from skyloom.features.spaces import tiles_space
 from skyloom.kernel.columns import evaluate_columns
@@ -135,12 +135,11 @@ def test_with_a_fault_around_the_kernel(monkeypatch: pytest.MonkeyPatch, fault: 
 
 def _no_barrier(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is built takes in from the lake what the stream puts into it, too."""
-    healthy = building.begin
-    monkeypatch.setattr(fold, "begin", lambda writer, group, barrier: healthy(writer, group, barrier + 3))
+    barriers_too_far(monkeypatch, 3)
 
 
 def _a_stream_that_does_not_follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold, "buildings", lambda view, groups: {})
+    monkeypatch.setattr(fold, "buildings", lambda view, groups, partition: {})
 
 
 def handed_over(history: History, *, again: bool) -> Any:

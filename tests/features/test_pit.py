@@ -74,7 +74,7 @@ def _asked(count: int) -> pit.Asked:
 
 def test_values_do_not_depend_on_ranges_or_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     events, asked = _events(3_000), _asked(500)
-    order = pit.by_time(events, SOURCE, pit.Progress(np.zeros(0, np.int64), np.zeros(0, np.int64)))
+    order = pit.by_time(events, SOURCE, [pit.Progress(np.zeros(0, np.int64), np.zeros(0, np.int64))])
     whole = pit.join(GROUPS[0], SOURCE, events, order, asked)
     monkeypatch.setattr(pit, "_SMALL", 0)
     for count in (1, 3, 11):
@@ -86,14 +86,14 @@ def test_values_do_not_depend_on_the_order_of_rows() -> None:
     events, asked = _events(2_000), _asked(300)
     shuffled = events.take(pa.array(np.random.default_rng(5).permutation(len(events))))
     progress = pit.Progress(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    tables = [pit.join(GROUPS[0], SOURCE, t, pit.by_time(t, SOURCE, progress), asked) for t in (events, shuffled)]
+    tables = [pit.join(GROUPS[0], SOURCE, t, pit.by_time(t, SOURCE, [progress]), asked) for t in (events, shuffled)]
     assert tables[0].tobytes() == tables[1].tobytes()
 
 
 def test_room_grows_when_a_history_has_more_tiles_than_expected(monkeypatch: pytest.MonkeyPatch) -> None:
     events, asked = _events(2_000), _asked(50)
     progress = pit.Progress(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    order = pit.by_time(events, SOURCE, progress)
+    order = pit.by_time(events, SOURCE, [progress])
     whole = pit.join(GROUPS[0], SOURCE, events, order, asked)
     monkeypatch.setattr(pit, "_MOST_ROOM", 1)
     assert pit.join(GROUPS[0], SOURCE, events, order, asked).tobytes() == whole.tobytes()

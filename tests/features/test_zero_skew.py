@@ -103,7 +103,7 @@ def test_stream_training_set_and_both_oracles_agree_on_every_value(part: int, re
 def test_a_live_request_was_served_what_the_training_set_joins_by_time(history: History, cuts: list[int]) -> None:
     streamed = [[event._replace(imported=False) for event in batch] for batch in history.batches]
     played = play(History(streamed, []), cuts, live=True)
-    order = pit.by_time(played.fresh, SOURCE, progress(played.store))
+    order = pit.by_time(played.fresh, SOURCE, [progress(played.store)])
     answers = joined(played.fresh, played.served, order, [served.t for served in played.served])
     pairs = zip(played.served, answers, strict=True)
     assert [(served, values) for served, values in pairs if served.values not in (None, values)] == []

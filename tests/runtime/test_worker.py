@@ -12,10 +12,10 @@ import pytest
 from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, group, project, put
 
 from skyloom.features.building import begin
-from skyloom.features.fold import SourceFold
 from skyloom.features.lookup import OnlineFeatures
 from skyloom.features.pit import Asked, by_offset, join
 from skyloom.features.spaces import tiles_space
+from skyloom.ingest.parts import SourcePart
 from skyloom.kernel.errors import Conflict, DataError, Transient
 from skyloom.kernel.units import DAY, HOUR, MINUTE
 from skyloom.ports.log import NewBatch
@@ -146,13 +146,13 @@ def test_building_again_mends_what_was_spoilt_while_it_serves(world: Any) -> Non
     with world.online.write() as writer:
         writer.put(tiles_space(BY_WHO), b"su0", writer.get(tiles_space(BY_WHO), b"su1"))
         writer.put(tiles_space(BY_WHO), b"snobody", b"spoilt")
-        begin(writer, BY_WHO, SourceFold(SOURCE, []).position(writer))
+        begin(writer, BY_WHO, [SourcePart(SOURCE)])
     drain(world, BY_WHO)
     assert contents(world, BY_WHO) == good
 
 
 def erase(world: Any, column: str, *values: str) -> None:
-    erasure = Erasure(f"erasure_{column}", SOURCE.name, column, values, world.log.end("events/taps"), "tester", START)
+    erasure = Erasure(f"erasure_{column}", SOURCE.name, column, values, (world.log.end("events/taps"),), "tester", START)
     world.log.append("erasures", [NewBatch(1, START, False, msgspec.msgpack.encode(erasure))])
 
 

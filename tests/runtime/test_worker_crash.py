@@ -15,7 +15,7 @@ import pytest
 from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, project, put
 
 from skyloom.features.building import begin
-from skyloom.features.fold import SourceFold
+from skyloom.ingest.parts import SourcePart
 from skyloom.kernel.units import HOUR
 from skyloom.ports.log import NewBatch
 from skyloom.runtime.worker import Erasure, Worker
@@ -24,7 +24,7 @@ from skyloom.testing.faults import preload
 
 preload("deltalake", "lmdb", "skyloom.runtime.worker", "skyloom.stores.lake.delta", "skyloom.stores.online.lmdb")
 
-ERASURE = Erasure("erasure_1", SOURCE.name, "who", ("u1",), 60, "tester", START)
+ERASURE = Erasure("erasure_1", SOURCE.name, "who", ("u1",), (60,), "tester", START)
 Point = Callable[[], None]
 
 
@@ -93,7 +93,7 @@ def work(path: Path, point: Point) -> None:
             world.log.append("erasures", [NewBatch(1, START, False, msgspec.msgpack.encode(ERASURE))])
             put(world, [("after", START + 12 * HOUR, "u1", 3.5)], START + 12 * HOUR)
             with world.online.write() as writer:
-                begin(writer, BY_WHO, SourceFold(SOURCE, []).position(writer))
+                begin(writer, BY_WHO, [SourcePart(SOURCE)])
         Worker(world, project(BY_WHO, BY_ID)).drain()  # type: ignore[arg-type]
 
 

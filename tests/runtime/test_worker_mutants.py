@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.features.test_fold_building import barriers_too_far
 from tests.runtime.worker_world import BY_ID, BY_WHO, START, World, contents, fill, project, put
 
-from skyloom.features import building, fold, seen
+from skyloom.features import fold, seen
 from skyloom.kernel.errors import Conflict
 from skyloom.kernel.units import HOUR
 from skyloom.runtime.worker import Worker
@@ -41,12 +42,11 @@ def test_what_is_compared_is_equal_without_a_fault(worlds: tuple[Any, Any]) -> N
 
 
 def _barrier_too_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin = building.begin
-    monkeypatch.setattr(building, "begin", lambda writer, group, barrier: begin(writer, group, barrier + 5))
+    barriers_too_far(monkeypatch, 5)
 
 
 def _stream_leaves_buildings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fold, "buildings", lambda view, groups: {})
+    monkeypatch.setattr(fold, "buildings", lambda view, groups, partition: {})
 
 
 def _everything_is_a_first_copy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def _everything_is_a_first_copy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _nothing_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
     before = seen.SeenKeys.__init__
-    monkeypatch.setattr(seen.SeenKeys, "__init__", lambda self, source, horizon=None: before(self, source, None))
+    monkeypatch.setattr(seen.SeenKeys, "__init__", lambda self, part, horizon=None: before(self, part, None))
 
 
 def _keys_are_forgotten_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def drain(world: Any, *groups: Any) -> Worker:
 def cut(world: Any, days: float = 0.001) -> int:
     """Let the log forget everything that it may; where it begins then."""
     world.profile, world.clock.at = Profile(retention=Kept(days=days)), START + DAY
-    Retention(world).forget([TOPIC])
+    Retention(world).forget([(TOPIC, 0)])
     return world.log.start(TOPIC)
 
 
@@ -132,7 +132,7 @@ def test_what_is_asked_to_be_erased_waits_for_a_store_that_is_being_filled(world
     fill(world, 8)
     drain(world, BY_WHO)
     lose(world)
-    erasure = Erasure("erasure_1", SOURCE.name, "who", ("u1",), 40, "tester", START)
+    erasure = Erasure("erasure_1", SOURCE.name, "who", ("u1",), (40,), "tester", START)
     world.log.append("erasures", [NewBatch(1, START, False, msgspec.msgpack.encode(erasure))])
     drain(world, BY_WHO)
     for entity in ("u0", "u1"):

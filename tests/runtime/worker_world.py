@@ -99,7 +99,6 @@ def contents(world: Any, *groups: FeatureGroupDef) -> dict[str, Any]:
     spaces += [*(seen_space(SOURCE.name, number) for number in range(9)), verdicts_space(SOURCE.name), "positions"]
     with world.online.read() as view:
         found: dict[str, Any] = {space: dict(view.scan(space)) for space in spaces}
-    found["positions"].pop(b"worker/epoch", None)
     for table in [name for name in world.lake.tables() if not name.startswith("progress")]:
         rows = world.lake.read(table)
         kept = [name for name in rows.column_names if not (table.startswith("quarantine") and name == "at")]

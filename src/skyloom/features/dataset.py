@@ -21,9 +21,10 @@ import pyarrow.compute as _compute
 
 from skyloom.features.asof import AsOf
 from skyloom.features.columns import milliseconds
-from skyloom.features.history import MEMORY, Requests, Wanted, features_of, known_mode, rule_of
+from skyloom.features.entities import NOBODY
+from skyloom.features.history import MEMORY, Requests, Wanted, features_of, known_mode, rules_of
 from skyloom.features.pit import Asked
-from skyloom.features.tables import looked_up
+from skyloom.features.tables import rows_of
 from skyloom.ingest.codec import EVENT_COLUMNS, event_schema
 from skyloom.ingest.receipts import RECEIPTS
 from skyloom.ingest.sink import events_topic
@@ -145,13 +146,17 @@ def _with_lookups(model: ModelDef, project: ProjectDef, requests: Requests, look
     for lookup in model.lookups:
         table = project.groups[lookup.group]
         source = project.sources[table.source]
-        rule = rule_of(looking.mode, source, requests, looking.online, lookup.place(source.name))
+        rules = rules_of(looking.mode, source, requests, looking.online, lookup.name)
         needed = [*table.by, *table.attributes, source.schema.time, *(field.name for field in EVENT_COLUMNS)]
         events = read_events(looking.lake, source, list(dict.fromkeys(needed)))
-        asked = Asked([requests.rows.column(name) for name in lookup.entity], requests.t, rule.asked)
-        found = looked_up(table, source, events, rule.order(events), asked)
+        newest = np.full(len(requests.t), NOBODY, np.int64)
+        for mine, rule in rules:
+            some = pa.array(mine)
+            asked = Asked([requests.rows.column(name).take(some) for name in lookup.entity], requests.t[mine], rule.asked)
+            newest[mine] = rows_of(table, source, events, rule.order(events), asked)
+        chosen = pa.array(newest, mask=newest == NOBODY)
         rows = requests.rows
-        for name, column in zip(table.attributes, found, strict=True):
+        for name, column in ((name, events.column(name).take(chosen)) for name in table.attributes):
             rows = rows.append_column(f"{lookup.name}.{name}", column)
         requests = requests._replace(rows=rows)
     return requests
@@ -168,8 +173,8 @@ def _windowed(
     found: dict[tuple[str, tuple[str, ...]], npt.NDArray[np.float64]] = {}
     for name, wanted in by_source.items():
         source = project.sources[name]
-        rule = rule_of(looking.mode, source, requests, looking.online)
-        values = features_of(source, wanted, requests, rule, looking.lake, memory=looking.memory)
+        rules = rules_of(looking.mode, source, requests, looking.online)
+        values = features_of(source, wanted, requests, rules, looking.lake, memory=looking.memory)
         found |= {(each.group.name, each.entity): value for each, value in zip(wanted, values, strict=True)}
     return found
 

@@ -12,16 +12,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from skyloom.features.batch import fold_packed
-from skyloom.features.building import Building, begin, begin_missing, buildings, forget_stale
+from skyloom.features.building import Building, begin, begin_missing, buildings
 from skyloom.features.columns import effective_times, event_columns
 from skyloom.features.entities import entity_codes
 from skyloom.features.program import Program, compile_group
 from skyloom.features.seen import DEAD, ERASED, FRESH, REPEATED, Known, SeenKeys, Verdicts, key_bytes
 from skyloom.features.spaces import (
     POSITIONS,
+    build_position,
     entity_key,
     group_position,
     pack,
+    partitions_position,
     position,
     progress_space,
     source_position,
@@ -31,6 +33,7 @@ from skyloom.features.spaces import (
 )
 from skyloom.features.tables import fold_rows
 from skyloom.features.times import keep_ms
+from skyloom.ingest.parts import SourcePart, parts_of
 from skyloom.kernel.errors import Conflict
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
@@ -52,19 +55,30 @@ class Folded(NamedTuple):
 
 
 class SourceFold:
-    """Folds the events of one source into its groups. One owner at a time; the store's transaction is the fence.
+    """Folds the events of one source, or of one partition of it, into its groups. One owner at a time; the store's
+    transaction is the fence. An entity's events may lie in several partitions: its tiles are the same in any order.
 
     ``horizon_ms`` is how far behind the newest event one still counts (see `skyloom.features.seen`); ``None``: any does.
     """
 
-    def __init__(self, source: SourceDef, groups: Sequence[FeatureGroupDef], horizon_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        source: SourceDef,
+        groups: Sequence[FeatureGroupDef],
+        horizon_ms: int | None = None,
+        *,
+        partition: int = 0,
+        partitions: int = 1,
+    ) -> None:
         self.source = source
+        self.part = SourcePart(source, partition, partitions)
         self.groups = [(group, compile_group(group)) for group in groups]
-        self._seen = SeenKeys(source, horizon_ms)
+        self._place = self.part.place
+        self._seen = SeenKeys(self.part, horizon_ms)
 
     def position(self, view: OnlineReader | OnlineWriter) -> int:
-        """The offset up to which the source is folded."""
-        return position(view, source_position(self.source.name)) or 0
+        """The offset up to which the partition is folded."""
+        return position(view, source_position(self._place)) or 0
 
     def fold(
         self,
@@ -88,10 +102,10 @@ class SourceFold:
         folded = _apart(events, verdicts)
         late = self._follow(writer, folded.fresh, begun, end)
         if now_ms is not None:
-            writer.put(progress_space(self.source.name), pack(end), pack(now_ms))
+            writer.put(progress_space(self._place), pack(end), pack(now_ms))
         if len(events):
             told = verdicts.tobytes() if verdicts.any() else b""
-            writer.put(verdicts_space(self.source.name), pack(end), pack(begun) + told)
+            writer.put(verdicts_space(self._place), pack(end), pack(begun) + told)
         return folded._replace(late=late)
 
     def refold(self, writer: OnlineWriter, fresh: pa.Table, end: int) -> int:
@@ -105,48 +119,49 @@ class SourceFold:
         stands = self.position(view)
         if stands != offset:
             raise Conflict(
-                f"{self.source.name} is folded up to offset {stands}, not {offset}",
+                f"{self._place} is folded up to offset {stands}, not {offset}",
                 tried=f"a fold from offset {offset} on",
                 fix="nothing: the worker begins again from the store",
             )
 
     def _follow(self, writer: OnlineWriter, fresh: pa.Table, begun: int, end: int) -> int:
         """Let groups, buildings and positions follow the first copies from ``begun`` to ``end``; how many were late."""
-        missing = self.missing(writer) if begun else []
-        in_work = buildings(writer, [group for group, _ in self.groups])
+        if not begun:
+            writer.put(POSITIONS, partitions_position(self.source.name), pack(self.part.partitions))
+        number = self.part.partition
+        in_work = buildings(writer, [group for group, _ in self.groups], number)
         late = 0
         for group, program in self.groups:
-            building = in_work.get(tiles_space(group))
-            if group not in missing:
+            building, stands = in_work.get(tiles_space(group)), position(writer, group_position(group, number))
+            if stands == begun or not begun:
                 late += fold_group(writer, group, program, self.source, fresh)
-                writer.put(POSITIONS, group_position(group), pack(end))
-            if building is not None:
+                writer.put(POSITIONS, group_position(group, number), pack(end))
+            elif stands is not None:  # somebody folded without it
+                writer.delete(POSITIONS, group_position(group, number))
+            if building is not None and not building.over and building.state.live == begun:
                 fold_group(writer, group, program, self.source, fresh, building.space)
                 building.followed(writer, end)
-        writer.put(POSITIONS, source_position(self.source.name), pack(end))
+            elif building is not None and not building.over:
+                writer.delete(POSITIONS, build_position(group, number))
+        writer.put(POSITIONS, source_position(self._place), pack(end))
         return late
 
     def missing(self, view: OnlineReader | OnlineWriter) -> list[FeatureGroupDef]:
         """The groups that are still to be built from history."""
-        return [group for group, _ in self.groups if position(view, group_position(group)) is None]
+        return [group for group, _ in self.groups if position(view, group_position(group, self.part.partition)) is None]
 
     def begin_missing(self, store: OnlineStore) -> None:
-        """Begin to build the groups that are new, or were not declared for a while; to be called before the first `fold`."""
-        groups = [group for group, _ in self.groups]
-        with store.read() as view:
-            at = self.position(view)
-        if at:
-            forget_stale(store, groups, at)
-            begin_missing(store, groups, at)
+        """Begin to build, in every partition, the groups that are new or did not follow the source for a while."""
+        begin_missing(store, [group for group, _ in self.groups], parts_of(self.source, self.part.partitions))
 
     def begin(self, writer: OnlineWriter, group: FeatureGroupDef) -> None:
         """Begin to build a group from history, up to the position of this transaction; see `skyloom.features.building`."""
-        begin(writer, group, self.position(writer))
+        begin(writer, group, parts_of(self.source, self.part.partitions))
 
     def build(self, writer: OnlineWriter, group: FeatureGroupDef, history: pa.Table) -> int:
         """Build a group from the first copies of every event below the source's position; how many were late."""
         late = fold_group(writer, group, compile_group(group), self.source, history)
-        writer.put(POSITIONS, group_position(group), pack(self.position(writer)))
+        writer.put(POSITIONS, group_position(group, self.part.partition), pack(self.position(writer)))
         return late
 
     def advance(self, writer: OnlineWriter, building: Building, history: pa.Table, upto: int) -> Building:
@@ -162,7 +177,7 @@ class SourceFold:
         """What events that were folded, and are not `forgotten`, had been found to be. No others may be among them."""
         offsets = events.column("_offset").to_numpy()
         verdicts = np.full(len(events), FRESH, np.uint8)
-        for key, value in view.scan(verdicts_space(self.source.name)):
+        for key, value in view.scan(verdicts_space(self._place)):
             begin, end = np.searchsorted(offsets, [unpack(value[:8]), unpack(key)])
             if len(value) > 8 and end > begin:
                 verdicts[begin:end] = np.frombuffer(value, np.uint8, offset=8)[-(end - begin) :]
@@ -170,12 +185,12 @@ class SourceFold:
 
     def unsunk(self, view: OnlineReader | OnlineWriter) -> int | None:
         """The offset from which on what was folded may not be in the lake; ``None`` when all is."""
-        first = next(iter(view.scan(verdicts_space(self.source.name))), None)
+        first = next(iter(view.scan(verdicts_space(self._place))), None)
         return None if first is None else unpack(first[1][:8])
 
     def forget(self, store: OnlineStore, sunk: int) -> None:
         """Let go of what is of no use once all before offset ``sunk`` is in the lake: verdicts, keys beyond the horizon."""
-        space = verdicts_space(self.source.name)
+        space = verdicts_space(self._place)
         with store.read() as view:
             done = [key for key, _ in view.scan(space) if unpack(key) <= sunk]
         if done:

@@ -10,11 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from skyloom.features.entities import NOBODY
+from skyloom.features.moments import moments_of, saw_of
 from skyloom.features.pit import Asked, Progress, by_event, by_offset, by_time, join
 from skyloom.features.program import Float64s, Int64s, columns_read
-from skyloom.features.spaces import progress_space, unpack
+from skyloom.features.spaces import partitions_of, progress_space, unpack
 from skyloom.features.spill import Spill, blocks, part_of
 from skyloom.ingest.codec import EVENT_COLUMNS, event_schema
+from skyloom.ingest.parts import parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import UsageError
 from skyloom.kernel.records.definitions import MODES, FeatureGroupDef, SourceDef
@@ -34,6 +36,11 @@ class Requests(NamedTuple):
     rows: pa.Table
     t: Int64s
     as_of: list[dict[str, int]] | None
+
+    def take(self, index: Int64s) -> "Requests":
+        """Some of them, by their indices."""
+        seen = None if self.as_of is None else [self.as_of[at] for at in index.tolist()]
+        return Requests(self.rows.take(pa.array(index)), self.t[index], seen)
 
 
 class Rule(NamedTuple):
@@ -57,32 +64,62 @@ def known_mode(mode: str) -> str:
     return mode
 
 
-def rule_of(mode: str, source: SourceDef, requests: Requests, online: OnlineStore, place: str | None = None) -> Rule:
-    """The rule of a source's events. Requests that were served see the offsets of their receipts, unless ``as_event``;
-    ``place`` is where these are, if not under the source's name."""
+def rules_of(
+    mode: str, source: SourceDef, requests: Requests, online: OnlineStore, lookup: str = ""
+) -> list[tuple[Int64s, Rule]]:
+    """The rules of a source's events, each with the requests [k] that it holds for (their indices): together all of them.
+
+    Requests that were served see the offsets of their receipts, unless ``as_event``; ``lookup`` names the lookup whose these
+    are. Of a source with several partitions, a store that was lost may have shown moments of which none is the later one:
+    then there are several rules.
+    """
+    everything = np.arange(len(requests.t))
     if mode == "as_event":
-        return Rule(lambda events: by_event(events, source), requests.t)
-    if requests.as_of is not None:
-        return Rule(by_offset, np.array([seen.get(place or source.name, 0) for seen in requests.as_of], np.int64))
-    entries = progress(online, source.name)
-    return Rule(lambda events: by_time(events, source, entries), requests.t)
-
-
-def progress(online: OnlineStore, source: str) -> Progress:
-    """The progress log of a source's worker."""
+        return [(everything, Rule(lambda events: by_event(events, source), requests.t))]
     with online.read() as view:
-        entries = [(unpack(value), unpack(key)) for key, value in view.scan(progress_space(source))]
+        partitions = partitions_of(view, source.name)
+    if requests.as_of is None:
+        entries = [progress(online, part.place) for part in parts_of(source, partitions)]
+        return [(everything, Rule(lambda events: by_time(events, source, entries), requests.t))]
+    saw = saw_of(requests.as_of, source.name, partitions, lookup)
+    if partitions == 1:
+        return [(everything, Rule(by_offset, saw[:, 0].copy()))]
+    return [(rows, Rule(moments.order, asked)) for rows, moments, asked in moments_of(saw)]
+
+
+def progress(online: OnlineStore, place: str) -> Progress:
+    """The progress log of one partition's worker."""
+    with online.read() as view:
+        entries = [(unpack(value), unpack(key)) for key, value in view.scan(progress_space(place))]
     table = np.array(entries, np.int64).reshape(-1, 2)
     return Progress(table[:, 0].copy(), table[:, 1].copy())
 
 
 def features_of(
-    source: SourceDef, wanted: Sequence[Wanted], requests: Requests, rule: Rule, lake: Lake, *, memory: int = MEMORY
+    source: SourceDef,
+    wanted: Sequence[Wanted],
+    requests: Requests,
+    rules: Sequence[tuple[Int64s, Rule]],
+    lake: Lake,
+    *,
+    memory: int = MEMORY,
 ) -> list[Float64s]:
     """The features of each wanted group for every request, [m, aggregates] each, NaN for null.
 
     Beyond ``memory`` bytes of events, they are parted by entity in temporary files; the values are the same.
     """
+    if len(rules) == 1:
+        return _features(source, wanted, requests, rules[0][1], lake, memory)
+    found = [np.full((len(requests.t), len(each.group.aggregates)), np.nan) for each in wanted]
+    for rows, rule in rules:
+        for out, values in zip(found, _features(source, wanted, requests.take(rows), rule, lake, memory), strict=True):
+            out[rows] = values
+    return found
+
+
+def _features(
+    source: SourceDef, wanted: Sequence[Wanted], requests: Requests, rule: Rule, lake: Lake, memory: int
+) -> list[Float64s]:
     schema = _schema(source, wanted)
     batches = _batches(lake, source, schema)
     held, size = deque[pa.RecordBatch](), 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,8 @@ from skyloom.features.finished import Finished, Values
 from skyloom.features.kernel import read_packed
 from skyloom.features.layout import other_layout
 from skyloom.features.program import Program, compile_group
-from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
+from skyloom.features.spaces import entity_key, tiles_space, unpack
+from skyloom.features.standing import Partitions, Standing, standings
 from skyloom.features.tiles import OK, TOO_OLD, UNREADABLE
 from skyloom.kernel.errors import DataError, Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
@@ -22,17 +23,19 @@ Entity = tuple[str | int | None, ...]
 
 class Snapshot(NamedTuple):
     """Features as they were served: ``values`` of each wanted group in the order of its aggregates (``None`` is null), and
-    for each source the offset before which its events were visible."""
+    for each source (each partition of it) the offset before which its events were visible."""
 
     values: list[tuple[float | None, ...]]
     as_of: dict[str, int]
 
 
 class _Group(NamedTuple):
+    """``first`` and ``more`` say where the partitions of its source stand: mostly there is one."""
+
     definition: FeatureGroupDef
     program: Program
-    source: Pair
-    position: Pair
+    first: Standing
+    more: tuple[Standing, ...]
     space: str
     finished: Finished
 
@@ -43,6 +46,7 @@ class OnlineFeatures:
     def __init__(self, store: OnlineStore, groups: dict[str, FeatureGroupDef]) -> None:
         self._store = store
         self._groups = {name: _compiled(group) for name, group in groups.items()}
+        self._partitions = Partitions({group.source for group in groups.values()})
 
     def read(self, wanted: Sequence[tuple[str, Entity]], t_ms: int) -> Snapshot:
         """The features of (group, entity) pairs at ``t_ms``, all of one moment of the store; an entity is the values of the
@@ -54,27 +58,51 @@ class OnlineFeatures:
         places: list[tuple[_Group, int, int, int, bytes]] = []
         for name, entity in wanted:
             group = self._groups[name]
-            source = asked.setdefault(group.source, len(asked))
-            built = asked.setdefault(group.position, len(asked))
+            source = asked.setdefault(group.first.source, len(asked))
+            built = asked.setdefault(group.first.group, len(asked))
             key = b"" if None in entity else entity_key(*entity)
             tiles = asked.setdefault((group.space, key), len(asked)) if key else -1
             places.append((group, source, built, tiles, key))
+            for each in group.more:
+                asked.setdefault(each.source, len(asked))
+                asked.setdefault(each.group, len(asked))
+        unknown = self._partitions.unknown
         with self._store.read() as view:
-            found = view.fetch(list(asked))
+            found = view.fetch([*asked, *unknown])
+        if unknown and self._learn(unknown, found[len(asked) :]):
+            return self.read(wanted, t_ms)
         as_of: dict[str, int] = {}
         values: list[tuple[float | None, ...]] = []
         for group, source, built, tiles, key in places:
             stored = found[source]
-            offset = as_of[group.definition.source] = 0 if stored is None else unpack(stored)
+            offset = as_of[group.first.place] = 0 if stored is None else unpack(stored)
             if offset and found[built] is None:
                 raise _unbuilt(group.definition)
+            for each in group.more:
+                stored = found[asked[each.source]]
+                offset = as_of[each.place] = 0 if stored is None else unpack(stored)
+                if offset and found[asked[each.group]] is None:
+                    raise _unbuilt(group.definition)
             values.append(_values(group, key, None if tiles < 0 else found[tiles], t_ms))
         return Snapshot(values, as_of)
 
+    def _learn(self, unknown: Sequence[Pair], found: Sequence[bytes | None]) -> bool:
+        """Take down what was found of how many partitions there are; whether what is read has to be read again."""
+        learned = self._partitions.learn(unknown, found)
+        for name, group in list(self._groups.items()):
+            count = learned.get(group.definition.source, 1)
+            if count > 1:
+                self._groups[name] = group._replace(**_standing(group.definition, count))
+        return any(count > 1 for count in learned.values())
+
 
 def _compiled(group: FeatureGroupDef) -> _Group:
-    source, built = (POSITIONS, source_position(group.source)), (POSITIONS, group_position(group))
-    return _Group(group, compile_group(group), source, built, tiles_space(group), Finished(group))
+    return _Group(group, compile_group(group), space=tiles_space(group), finished=Finished(group), **_standing(group, 1))
+
+
+def _standing(group: FeatureGroupDef, partitions: int) -> dict[str, Any]:
+    first, *more = standings(group, partitions)
+    return {"first": first, "more": tuple(more)}
 
 
 def _values(group: _Group, key: bytes, stored: bytes | None, t_ms: int) -> Values:

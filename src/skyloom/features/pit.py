@@ -52,18 +52,22 @@ def by_offset(events: pa.Table) -> Int64s:
     return events.column("_offset").to_numpy()
 
 
-def by_time(events: pa.Table, source: SourceDef, progress: Progress) -> Int64s:
+def by_time(events: pa.Table, source: SourceDef, progress: Sequence[Progress]) -> Int64s:
     """The order of ``as_available``: the first moment (ms) at which a request would have seen each event, minus one.
 
-    A streamed event is visible from the first entry of the progress log beyond its offset. Imported history has no
-    arrival times: there an event is visible after its effective time plus the declared delay (``as_event``).
+    A streamed event is visible from the first entry of its partition's progress log beyond its offset. Imported history has
+    no arrival times: there an event is visible after its effective time plus the declared delay (``as_event``).
     A request at ``t`` sees orders below ``t``; an event without a later progress entry is not visible yet.
     """
     ts = effective_times(events.column(source.schema.time), events.column("_appended"))
     imported = events.column("_imported").to_numpy()
-    entry = np.searchsorted(progress.offsets, events.column("_offset").to_numpy(), side="right")
-    moments = np.append(progress.times, np.int64(2**62))
-    return np.where(imported, ts + source.delay_ms, moments[entry] - 1)
+    offsets = events.column("_offset").to_numpy()
+    visible = np.empty(len(offsets), np.int64)
+    for partition, entries in enumerate(progress):
+        mine = offsets % len(progress) == partition if len(progress) > 1 else np.s_[:]
+        entry = np.searchsorted(entries.offsets, offsets[mine], side="right")
+        visible[mine] = np.append(entries.times, np.int64(2**62))[entry] - 1
+    return np.where(imported, ts + source.delay_ms, visible)
 
 
 def by_event(events: pa.Table, source: SourceDef) -> Int64s:

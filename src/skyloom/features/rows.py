@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from skyloom.features.spaces import POSITIONS, entity_key, group_position, source_position, tiles_space, unpack
+from skyloom.features.spaces import entity_key, tiles_space, unpack
+from skyloom.features.standing import Partitions, standings
 from skyloom.kernel.errors import Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
-from skyloom.ports.online import OnlineStore
+from skyloom.ports.online import OnlineStore, Pair
 
 Value = float | int | str | bool | None
 Entity = tuple[Value, ...]
@@ -32,8 +33,8 @@ VERSIONS = msgspec.msgpack.Decoder(Version)
 
 
 class Rows(NamedTuple):
-    """Rows as they were served: ``values`` of each wanted table in the order of its attributes, and for each source the
-    offset before which its events were visible."""
+    """Rows as they were served: ``values`` of each wanted table in the order of its attributes, and for each source (each
+    partition of it) the offset before which its events were visible."""
 
     values: list[tuple[Value, ...]]
     as_of: dict[str, int]
@@ -45,6 +46,8 @@ class OnlineTables:
     def __init__(self, store: OnlineStore, groups: Mapping[str, FeatureGroupDef]) -> None:
         self._store = store
         self._tables = {name: group for name, group in groups.items() if group.attributes}
+        self._standing = {table.name: standings(table, 1) for table in self._tables.values()}
+        self._partitions = Partitions({table.source for table in self._tables.values()})
 
     def read(self, wanted: Sequence[tuple[str, Entity]]) -> Rows:
         """The newest rows of (table, entity) pairs, all of one moment; nulls for an entity that has none, or has a null.
@@ -52,18 +55,28 @@ class OnlineTables:
         Raises `Transient` when a table is not built yet.
         """
         tables = [self._tables[name] for name, _ in wanted]
-        sources = list(dict.fromkeys(table.source for table in tables))
-        pairs = [(POSITIONS, source_position(source)) for source in sources]
-        pairs += [(POSITIONS, group_position(table)) for table in tables]
+        standing = [(table, each) for table in tables for each in self._standing[table.name]]
+        pairs = [pair for _, each in standing for pair in (each.source, each.group)]
+        unknown = self._partitions.unknown
         pairs += [(tiles_space(table), _key(entity)) for table, (_, entity) in zip(tables, wanted, strict=True)]
         with self._store.read() as view:
-            stored = view.fetch(pairs)  # one call sees one moment
-        as_of = {source: _offset(found) for source, found in zip(sources, stored, strict=False)}
-        built, rows = stored[len(sources) : len(sources) + len(tables)], stored[len(sources) + len(tables) :]
-        for table, found in zip(tables, built, strict=True):
-            if found is None and as_of[table.source]:
+            stored = view.fetch([*pairs, *unknown])  # one call sees one moment
+        if unknown and self._learn(unknown, stored[len(pairs) :]):
+            return self.read(wanted)
+        as_of = {each.place: _offset(found) for (_, each), found in zip(standing, stored[::2], strict=False)}
+        for (table, each), found in zip(standing, stored[1::2], strict=False):
+            if found is None and as_of[each.place]:
                 raise Transient(f"the table {table.name} is still being built", fix="ask again in a moment")
+        rows = stored[len(pairs) - len(tables) : len(pairs)]
         return Rows([_row(*each) for each in zip(tables, wanted, rows, strict=True)], as_of)
+
+    def _learn(self, unknown: Sequence[Pair], found: Sequence[bytes | None]) -> bool:
+        """Take down what was found of how many partitions there are; whether what is read has to be read again."""
+        learned = self._partitions.learn(unknown, found)
+        for table in self._tables.values():
+            if learned.get(table.source, 1) > 1:
+                self._standing[table.name] = standings(table, learned[table.source])
+        return any(count > 1 for count in learned.values())
 
 
 def _key(entity: Entity) -> bytes:

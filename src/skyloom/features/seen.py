@@ -4,8 +4,9 @@ A source with a *horizon* H remembers for as long as it can matter. Its *waterma
 streamed rows so far. A streamed row whose effective time is more than H behind the watermark of the rows before it is
 *dead*: it is in no feature, in the stream and in training sets alike, since the lake keeps it apart. A key is remembered
 until its first copy is that old. So a duplicate that comes after the horizon is dead as well, never counted twice;
-one that comes with another, newer time is a new event. Imported history is never dead, and what of it is older than the
-horizon is compared with the keys in the lake. Each of this is decided row by row, whatever the batches.
+one that comes with another, newer time is a new event. Imported history is never dead: what of it is older than the
+horizon repeats an event of the lake that has its key and its time. Each of this is decided row by row, whatever the batches. A partition
+of a source is judged by itself: all copies of an event have one key, and so lie in one partition.
 
 Keys lie in *generations*, spaces of the online store that are opened in turn and dropped whole: a step's work does not
 grow with what is remembered.
@@ -23,7 +24,7 @@ import pyarrow.compute as _compute
 
 from skyloom.features.program import Int64s
 from skyloom.features.spaces import POSITIONS, entity_key, memory_position, seen_space
-from skyloom.kernel.records.definitions import SourceDef
+from skyloom.ingest.parts import SourcePart
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 
 pc: Any = _compute
@@ -34,7 +35,7 @@ FRESH, REPEATED, DEAD, ERASED = range(4)
 NEVER = -(2**62)
 Verdicts = npt.NDArray[np.uint8]
 Known = Callable[[pa.Table], npt.NDArray[np.bool_]]
-"""Which of some imported rows have a key that is in the lake."""
+"""Which of some imported rows are in the lake, by key and time."""
 
 _VALUE = struct.Struct(">Qq")
 _LONGEST = 499
@@ -72,10 +73,10 @@ class _Rows(NamedTuple):
 
 
 class SeenKeys:
-    """The memory of one source. ``horizon_ms`` is ``None`` for a source that never forgets."""
+    """The memory of one partition of a source. ``horizon_ms`` is ``None`` for a source that never forgets."""
 
-    def __init__(self, source: SourceDef, horizon_ms: int | None = None) -> None:
-        self._source, self._horizon = source, horizon_ms
+    def __init__(self, part: SourcePart, horizon_ms: int | None = None) -> None:
+        self._source, self._place, self._horizon = part.source, part.place, horizon_ms
 
     def judge(self, writer: OnlineWriter, events: pa.Table, ts: Int64s, known: Known | None = None) -> Verdicts:
         """What each row is (`FRESH`, `REPEATED`, `DEAD`), shape [n] uint8; remembers the keys of fresh ones.
@@ -85,7 +86,7 @@ class SeenKeys:
         verdicts = np.zeros(len(events), np.uint8)
         if len(events) == 0:
             return verdicts
-        memory = _load(writer, self._source.name)
+        memory = _load(writer, self._place)
         imported = events.column("_imported").to_numpy()
         marks, cutoff = self._marks(memory, imported, ts)
         verdicts[~imported & (ts < cutoff)] = DEAD
@@ -96,14 +97,14 @@ class SeenKeys:
         memory.watermark = int(marks[-1])
         self._remember(writer, memory, rows, verdicts[index] == FRESH, events.column("_offset").to_numpy()[index])
         self._turn(memory)
-        writer.put(POSITIONS, memory_position(self._source.name), msgspec.msgpack.encode(memory))
+        writer.put(POSITIONS, memory_position(self._place), msgspec.msgpack.encode(memory))
         return verdicts
 
     def remember(self, writer: OnlineWriter, events: pa.Table, ts: Int64s) -> None:
         """Remember rows that are known to be first copies, as `judge` does of those that it finds to be."""
         if len(events) == 0:
             return
-        memory = _load(writer, self._source.name)
+        memory = _load(writer, self._place)
         imported = events.column("_imported").to_numpy()
         marks, cutoff = self._marks(memory, imported, ts)
         keys = key_bytes(events.column(self._source.schema.key))
@@ -111,7 +112,7 @@ class SeenKeys:
         memory.watermark = int(marks[-1])
         self._remember(writer, memory, rows, np.ones(len(events), np.bool_), events.column("_offset").to_numpy())
         self._turn(memory)
-        writer.put(POSITIONS, memory_position(self._source.name), msgspec.msgpack.encode(memory))
+        writer.put(POSITIONS, memory_position(self._place), msgspec.msgpack.encode(memory))
 
     def _marks(self, memory: _Memory, imported: npt.NDArray[np.bool_], ts: Int64s) -> tuple[Int64s, Int64s]:
         """The watermark before each row and after the last one, [n + 1]; the time behind which each is dead, [n]."""
@@ -120,7 +121,7 @@ class SeenKeys:
 
     def forget(self, store: OnlineStore, sunk: int) -> None:
         """Drop the generations that are wholly behind the horizon and, as all before offset ``sunk``, in the lake."""
-        name = self._source.name
+        name = self._place
         if self._horizon is None:
             return
         with store.read() as view:
@@ -150,7 +151,7 @@ class SeenKeys:
     def _repeats(
         self, writer: OnlineWriter, memory: _Memory, rows: _Rows, events: pa.Table, known: Known | None
     ) -> npt.NDArray[np.bool_]:
-        """Which rows have a key that is remembered, stood before among them, or (imported, old) is in the lake."""
+        """Which rows have a key that is remembered or stood before among them, or (imported, old) are there already."""
         repeated = np.zeros(len(rows.keys), np.bool_)
         held = self._held(writer, memory, rows.keys)
         old = rows.imported & (rows.ts < rows.cutoff)
@@ -160,7 +161,7 @@ class SeenKeys:
             return repeated
         for at, key in enumerate(rows.keys):
             stood = held.get(key)
-            if stood is not None and (rows.imported[at] or stood >= rows.cutoff[at]):
+            if stood is not None and (stood >= rows.cutoff[at] or (old[at] and stood == rows.ts[at])):
                 repeated[at] = True
             elif not repeated[at]:
                 held[key] = int(rows.ts[at])
@@ -170,7 +171,7 @@ class SeenKeys:
         """The effective time of each key that is remembered; the newest where one is remembered twice."""
         held: dict[bytes, int] = {}
         for generation in memory.alive():
-            found = writer.get_many(seen_space(self._source.name, generation.number), keys)
+            found = writer.get_many(seen_space(self._place, generation.number), keys)
             if any(found):
                 held.update((key, _VALUE.unpack(value)[1]) for key, value in zip(keys, found, strict=True) if value)
         return held
@@ -184,7 +185,7 @@ class SeenKeys:
         keys = [rows.keys[at] for at in np.flatnonzero(fresh).tolist()]
         pairs = {key: values[16 * at : 16 * at + 16] for at, key in enumerate(keys)}
         current = memory.generations[-1]
-        writer.put_many(seen_space(self._source.name, current.number), [(key, pairs[key]) for key in sorted(pairs)])
+        writer.put_many(seen_space(self._place, current.number), [(key, pairs[key]) for key in sorted(pairs)])
         current.newest = max(current.newest, int(rows.ts[fresh].max()))
         current.end = int(offsets[fresh][-1]) + 1
 
@@ -207,6 +208,6 @@ def key_bytes(column: pa.ChunkedArray) -> list[bytes]:
     return [entity_key(value) for value in column.to_pylist()]
 
 
-def _load(view: OnlineReader | OnlineWriter, source: str) -> _Memory:
-    stored = view.get(POSITIONS, memory_position(source))
+def _load(view: OnlineReader | OnlineWriter, place: str) -> _Memory:
+    stored = view.get(POSITIONS, memory_position(place))
     return _Memory() if stored is None else msgspec.msgpack.decode(stored, type=_Memory)

@@ -1,4 +1,7 @@
-"""Where the state of features lies in an online store: the names of spaces and the form of their keys."""
+"""Where the state of features lies in an online store: the names of spaces and the form of their keys.
+
+A *place* is a partition of a source (`skyloom.ingest.parts`): the source's name where it has one.
+"""
 
 import hashlib
 import struct
@@ -15,39 +18,49 @@ def tiles_space(group: FeatureGroupDef) -> str:
     return f"tiles/{group.name}@{content_id(group)[:16]}"
 
 
-def seen_space(source: str, generation: int = 0) -> str:
+def seen_space(place: str, generation: int = 0) -> str:
     """Keys of events that came in, each with the offset and the effective time of its first copy."""
-    return f"seen/{source}/{generation}" if generation else f"seen/{source}"
+    return f"seen/{place}/{generation}" if generation else f"seen/{place}"
 
 
-def verdicts_space(source: str) -> str:
+def verdicts_space(place: str) -> str:
     """What the rows of each slice were found to be, until they are in the lake: end offset -> first offset, verdicts."""
-    return f"verdicts/{source}"
+    return f"verdicts/{place}"
 
 
-def memory_position(source: str) -> bytes:
-    """The key of what a source remembers: its watermark and the generations of its keys."""
-    return f"memory/{source}".encode()
+def memory_position(place: str) -> bytes:
+    """The key of what a partition of a source remembers: its watermark and the generations of its keys."""
+    return f"memory/{place}".encode()
 
 
-def build_position(group: FeatureGroupDef) -> bytes:
-    """The key of how far the building of a group has come."""
-    return f"build/{tiles_space(group)}".encode()
+def build_position(group: FeatureGroupDef, partition: int = 0) -> bytes:
+    """The key of how far the building of a group has come, by partition of its source."""
+    return f"build/{tiles_space(group)}{_suffix(partition)}".encode()
 
 
-def progress_space(source: str) -> str:
-    """The progress log of a source: offset -> the moment (ms) from which everything below it was folded."""
-    return f"progress/{source}"
+def progress_space(place: str) -> str:
+    """The progress log of a partition of a source: offset -> the moment (ms) from which everything below it was folded."""
+    return f"progress/{place}"
 
 
-def source_position(source: str) -> bytes:
-    """The key of the offset up to which a source is folded."""
-    return f"source/{source}".encode()
+def source_position(place: str) -> bytes:
+    """The key of the offset up to which a partition of a source is folded."""
+    return f"source/{place}".encode()
 
 
-def group_position(group: FeatureGroupDef) -> bytes:
-    """The key of the offset up to which a group stands; missing while it is still to be built."""
-    return f"group/{tiles_space(group)}".encode()
+def group_position(group: FeatureGroupDef, partition: int = 0) -> bytes:
+    """The key of the offset up to which a group stands, by partition of its source; missing while it is to be built."""
+    return f"group/{tiles_space(group)}{_suffix(partition)}".encode()
+
+
+def partitions_position(source: str) -> bytes:
+    """The key of how many partitions a source has; missing before anything of it was folded."""
+    return f"partitions/{source}".encode()
+
+
+def partitions_of(view: OnlineReader | OnlineWriter, source: str) -> int:
+    """How many partitions a source has."""
+    return position(view, partitions_position(source)) or 1
 
 
 def pack(number: int) -> bytes:
@@ -84,3 +97,7 @@ def _text(value: object) -> bytes:
     if isinstance(value, bool):
         return b"btrue" if value else b"bfalse"
     return f"i{value}".encode() if isinstance(value, int) else f"s{value}".encode("utf-8", "surrogatepass")
+
+
+def _suffix(partition: int) -> str:
+    return f"/{partition}" if partition else ""

@@ -71,11 +71,16 @@ def looked_up(
 
     ``order`` [n] says from when on each event is visible, as for `skyloom.features.pit.join`.
     """
-    ours, theirs = codes_of([events.column(name) for name in table.by], asked.entity)
-    ts = effective_times(events.column(source.schema.time), events.column("_appended"))
-    rows = newest(Versions(ts, events.column("_offset").to_numpy(), ours, order), theirs, asked.order)
+    rows = rows_of(table, source, events, order, asked)
     chosen = pa.array(rows, mask=rows == NOBODY)
     return [events.column(name).take(chosen) for name in table.attributes]
+
+
+def rows_of(table: FeatureGroupDef, source: SourceDef, events: pa.Table, order: Int64s, asked: Asked) -> Int64s:
+    """For every request, [m], the index of the event that is its row; `NOBODY` where there was none."""
+    ours, theirs = codes_of([events.column(name) for name in table.by], asked.entity)
+    ts = effective_times(events.column(source.schema.time), events.column("_appended"))
+    return newest(Versions(ts, events.column("_offset").to_numpy(), ours, order), theirs, asked.order)
 
 
 class Versions(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from skyloom.ingest.rows import ROWS, Value
@@ -36,8 +37,9 @@ def event_schema(schema: Schema) -> pa.Schema:
     return pa.schema([*arrow_schema(schema), *EVENT_COLUMNS])
 
 
-def decode(batches: Sequence[LogBatch], schema: Schema) -> pa.Table:
-    """The events of consecutive batches, in order, in the columns of `event_schema`."""
+def decode(batches: Sequence[LogBatch], schema: Schema, partition: int = 0, partitions: int = 1) -> pa.Table:
+    """The events of consecutive batches of a partition, in order, in the columns of `event_schema`; ``_offset`` is the
+    offset in the source (`skyloom.ingest.parts`)."""
     target = arrow_schema(schema)
     tables: list[pa.Table] = []
     columns: list[list[Value]] = [[] for _ in target]
@@ -52,7 +54,11 @@ def decode(batches: Sequence[LogBatch], schema: Schema) -> pa.Table:
         columns = [[] for _ in target]
         tables.append(pa.ipc.open_stream(memoryview(batch.payload)[1:]).read_all().cast(target))
     tables += _table(columns, target)
-    return _with_event_columns(pa.concat_tables(tables) if tables else target.empty_table(), batches)
+    rows = pa.concat_tables(tables) if tables else target.empty_table()
+    offsets = np.concatenate(
+        [np.arange(batch.first, batch.first + batch.count) for batch in batches] or [np.zeros(0, np.int64)]
+    )
+    return _with_event_columns(rows, batches, offsets * partitions + partition)
 
 
 def _table(columns: list[list[Value]], target: pa.Schema) -> list[pa.Table]:
@@ -61,10 +67,8 @@ def _table(columns: list[list[Value]], target: pa.Schema) -> list[pa.Table]:
     return [pa.table([pa.array(column, field.type) for column, field in zip(columns, target, strict=True)], target)]
 
 
-def _with_event_columns(table: pa.Table, batches: Sequence[LogBatch]) -> pa.Table:
+def _with_event_columns(table: pa.Table, batches: Sequence[LogBatch], offsets: npt.NDArray[np.int64]) -> pa.Table:
     counts = [batch.count for batch in batches]
-    runs = [np.arange(batch.first, batch.first + batch.count) for batch in batches]
-    offsets = np.concatenate(runs or [np.zeros(0, np.int64)])
     appended = np.repeat([batch.appended_ms for batch in batches], counts).astype(np.int64)
     imported = np.repeat([batch.imported for batch in batches], counts).astype(np.bool_)
     columns = [offsets, pa.array(appended).cast(EVENT_COLUMNS[1].type), imported]

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as _compute
 
 from skyloom.ingest.codec import decode, event_schema
-from skyloom.kernel.records.definitions import SourceDef
+from skyloom.ingest.parts import SourcePart
 from skyloom.ports.lake import Lake
 from skyloom.ports.log import Log
 
@@ -28,30 +28,37 @@ def events_topic(source: str) -> str:
     return f"events/{source}"
 
 
-def read_slice(log: Log, source: SourceDef, offset: int, stop: int | None = None) -> Slice:
-    """The next rows of a source's events from ``offset`` on, not beyond ``stop``."""
-    batches = [b for b in log.read(events_topic(source.name), offset) if stop is None or b.first < stop]
-    return Slice(decode(batches, source.schema), batches[-1].end if batches else offset)
+def read_slice(log: Log, part: SourcePart, position: int, stop: int | None = None) -> Slice:
+    """The next rows of a partition from ``position`` on, not beyond ``stop``."""
+    found = log.read(events_topic(part.source.name), part.in_log(position), partition=part.partition)
+    batches = [batch for batch in found if stop is None or part.position(batch.first) < stop]
+    rows = decode(batches, part.source.schema, part.partition, part.partitions)
+    return Slice(rows, part.position(batches[-1].end) if batches else position)
 
 
-def read_all(log: Log, source: SourceDef, offset: int, stop: int) -> pa.Table:
-    """Every row of a source's events in ``offset .. stop - 1`` that the log still holds."""
-    tables = [event_schema(source.schema).empty_table()]
-    while offset < stop:
-        rows, end = read_slice(log, source, offset, stop)
-        if end == offset:
+def read_all(log: Log, part: SourcePart, position: int, stop: int) -> pa.Table:
+    """Every row of a partition from ``position`` up to ``stop`` that the log still holds."""
+    tables = [event_schema(part.source.schema).empty_table()]
+    while position < stop:
+        rows, end = read_slice(log, part, position, stop)
+        if end == position:
             break
         tables.append(rows)
-        offset = end
+        position = end
     return pa.concat_tables(tables)
 
 
-def rows_from(log: Log, topic: str, offset: int) -> int:
+def events_from(log: Log, part: SourcePart, position: int) -> int:
+    """How many events a partition holds from ``position`` on."""
+    return rows_from(log, events_topic(part.source.name), part.in_log(position), part.partition)
+
+
+def rows_from(log: Log, topic: str, offset: int, partition: int = 0) -> int:
     """How many rows a topic holds from ``offset`` on. Where offsets leave gaps, they are read to be counted."""
     if log.dense:
-        return max(0, log.end(topic) - max(offset, log.start(topic)))
+        return max(0, log.end(topic, partition) - max(offset, log.start(topic, partition)))
     count = 0
-    while batches := log.read(topic, offset):
+    while batches := log.read(topic, offset, partition=partition):
         count += sum(batch.first + batch.count - max(batch.first, offset) for batch in batches)
         offset = batches[-1].end
     return count

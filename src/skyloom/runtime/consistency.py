@@ -13,6 +13,8 @@ from typing import NamedTuple
 import msgspec
 
 from skyloom.features.fold import SourceFold
+from skyloom.features.spaces import partitions_of
+from skyloom.ingest.parts import number_of, source_of
 from skyloom.ingest.receipts import decode_receipts
 from skyloom.ingest.sink import APP, events_topic
 from skyloom.kernel.errors import SkyloomError, Transient
@@ -22,7 +24,7 @@ from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.monitoring.incidents import Incident, report
 from skyloom.platform import Platform
 from skyloom.ports.log import LogBatch
-from skyloom.runtime.skew import Skew, compare, source_of
+from skyloom.runtime.skew import Skew, compare
 from skyloom.runtime.state import applied
 from skyloom.runtime.watched import WATCHER, Watched, watched
 from skyloom.stores.files import complete_file, writable
@@ -75,21 +77,24 @@ class Watch:
         ready: list[LogBatch] = []
         for batch in batches:
             for receipt in decode_receipts([batch]):
-                for place, seen in receipt.as_of.items():
-                    source = source_of(place)
-                    if source not in sunk:
-                        sunk[source] = self._sunk(source, sources.get(source))
-                    if seen > sunk[source]:
+                for lookup, seen in receipt.as_of.items():
+                    place = lookup.partition("@")[0]
+                    if place not in sunk:
+                        sunk[place] = self._sunk(place, sources.get(source_of(place)))
+                    if seen > sunk[place]:
                         return ready
             ready.append(batch)
         return ready
 
-    def _sunk(self, name: str, source: SourceDef | None) -> int:
-        """The offset before which the lake holds every first copy, also where the last rows of the log were none."""
+    def _sunk(self, place: str, source: SourceDef | None) -> int:
+        """The position of a partition before which the lake holds every first copy, also where its last rows were none."""
+        number = number_of(place)
         if source is None:  # it is declared no more
-            return self._platform.lake.position(events_topic(name), APP) or 0
-        fold = SourceFold(source, [])
+            app = f"{APP}/{number}" if number else APP
+            return self._platform.lake.position(events_topic(source_of(place)), app) or 0
         with self._platform.online.read() as view:
+            partitions = partitions_of(view, source.name)
+            fold = SourceFold(source, [], partition=number, partitions=partitions)
             unsunk = fold.unsunk(view)
             return fold.position(view) if unsunk is None else unsunk
 

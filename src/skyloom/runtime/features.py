@@ -6,7 +6,8 @@ import msgspec
 
 from skyloom.features.building import Building, buildings
 from skyloom.features.spaces import group_position, pack, position, progress_space, source_position, tiles_space, unpack
-from skyloom.ingest.sink import events_topic, rows_from
+from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.sink import events_from, events_topic
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.ids import nearest
 from skyloom.kernel.records.definitions import LIFETIME, AggregateDef, FeatureGroupDef, ModelDef, ProjectDef
@@ -15,6 +16,7 @@ from skyloom.kernel.units import format_duration
 from skyloom.plan.wording import expression_text
 from skyloom.platform import Platform
 from skyloom.runtime.served import released, worker_project
+from skyloom.runtime.worker import source_parts
 
 BUILT, BUILDING, REBUILDING = "built", "building", "rebuilding"
 
@@ -41,11 +43,20 @@ class GroupStanding(msgspec.Struct, frozen=True):
     fresh_ms: int | None
 
 
+class Reach(msgspec.Struct, frozen=True):
+    """A way to a feature: the ``input`` of ``model`` is it, or is computed with it, for the entity that the columns
+    ``entity`` of the request name."""
+
+    model: str
+    input: str
+    entity: tuple[str, ...]
+
+
 class FeatureLineage(msgspec.Struct, frozen=True):
     """One feature and what it is made of, in words and as its definition (``None`` for a column of an entity table).
 
-    ``models`` declare it as an input, or a group that holds it; ``served`` has, for each model that the release ``release``
-    serves with it, the versions that answer.
+    ``models`` declare it as an input, or a group that holds it, in the ``ways`` given; ``served`` has, for each model that
+    the release ``release`` serves with it, the versions that answer.
     """
 
     name: str
@@ -57,12 +68,13 @@ class FeatureLineage(msgspec.Struct, frozen=True):
     models: tuple[str, ...]
     release: int | None
     served: dict[str, tuple[int, ...]]
+    ways: tuple[Reach, ...] = ()
 
 
 def standings(platform: Platform) -> list[GroupStanding]:
     """Every group that is kept: those applied, and those that a released version still reads (``NAME@ID``)."""
     project = worker_project(platform)
-    return [_standing(platform, name, group) for name, group in project.groups.items()]
+    return [_standing(platform, name, group, project) for name, group in project.groups.items()]
 
 
 def lineages(platform: Platform, name: str) -> list[FeatureLineage]:
@@ -70,7 +82,7 @@ def lineages(platform: Platform, name: str) -> list[FeatureLineage]:
     project, release = worker_project(platform), released(platform)
     group_name, found = found_features(project, name)
     group = project.groups[group_name]
-    stands = _standing(platform, group_name, group)
+    stands = _standing(platform, group_name, group, project)
     return [_lineage(column, stands, group, project, release) for column in found]
 
 
@@ -82,7 +94,8 @@ def columns_of(group: FeatureGroupDef) -> tuple[str, ...]:
 def found_features(project: ProjectDef, name: str) -> tuple[str, tuple[str, ...]]:
     """The group that ``name`` names, with the names of all its features, or of the one that it names.
 
-    A feature is named as in X (``carrier_recent_delay_1h``), or with a point: ``carrier_recent.delay_1h``.
+    A feature is named as in X (``carrier_recent_delay_1h``, with the prefix of a way to it or without), or with a point:
+    ``carrier_recent.delay_1h``.
     Raises `NotFound` with the nearest names.
     """
     if name in project.groups:
@@ -93,6 +106,9 @@ def found_features(project: ProjectDef, name: str) -> tuple[str, tuple[str, ...]
             if name in (f"{group_name}_{column}", f"{group_name}.{column}"):
                 return group_name, (column,)
             known.append(f"{group_name}_{column}")
+    for wanted in (wanted for model in project.models.values() for wanted in model.inputs if wanted.group is not None):
+        if wanted.name == name:
+            return str(wanted.group), (str(wanted.aggregate),)
     near = nearest(name, known) or list(project.groups)
     fix = f"did you mean {' or '.join(near)}?" if near else "declare sky.Features and type: skyloom apply"
     raise NotFound(f"there is no feature and no group {name!r}", tried=", ".join(project.groups), fix=fix)
@@ -120,12 +136,14 @@ def _over(aggregate: AggregateDef) -> str:
     return f"{format_duration(aggregate.window_ms)}, in steps of {format_duration(aggregate.hop_ms)}"
 
 
-def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupStanding:
+def _standing(platform: Platform, name: str, group: FeatureGroupDef, project: ProjectDef) -> GroupStanding:
+    parts = source_parts(platform.log, project.sources[group.source])
     with platform.online.read() as view:
-        folded = position(view, source_position(group.source)) or 0
-        stands = position(view, group_position(group))
-        building = buildings(view, [group]).get(tiles_space(group))
-        entry = view.get(progress_space(group.source), pack(folded)) if folded else None
+        folded = [position(view, source_position(part.place)) or 0 for part in parts]
+        stands = [position(view, group_position(group, part.partition)) for part in parts]
+        found = [each for part in parts for each in buildings(view, [group], part.partition).values()]
+        entries = [view.get(progress_space(part.place), pack(at)) for part, at in zip(parts, folded, strict=True) if at]
+    behind = sum(events_from(platform.log, part, at or 0) for part, at in zip(parts, stands, strict=True))
     return GroupStanding(
         name=name,
         source=group.source,
@@ -135,27 +153,28 @@ def _standing(platform: Platform, name: str, group: FeatureGroupDef) -> GroupSta
         hops=_lengths([aggregate.hop_ms for aggregate in group.aggregates]),
         lateness=format_duration(group.lateness_ms),
         tiles=tiles_space(group),
-        state=_state(stands, folded, building),
-        left=0 if building is None else _left(platform, group, building),
-        behind=rows_from(platform.log, events_topic(group.source), stands or 0),
-        fresh_ms=None if entry is None else unpack(entry),
+        state=_state(any(at and s is None for at, s in zip(folded, stands, strict=True)), found),
+        left=sum(_left(platform, group, parts[building.partition], building) for building in found),
+        behind=behind,
+        fresh_ms=max((unpack(entry) for entry in entries if entry is not None), default=None),
     )
 
 
-def _left(platform: Platform, group: FeatureGroupDef, building: Building) -> int:
+def _left(platform: Platform, group: FeatureGroupDef, part: SourcePart, building: Building) -> int:
     """The events that are to be built still; those in the lake, where offsets do not count rows."""
     table = events_topic(group.source)
     if platform.log.dense or platform.lake.version(table) is None:
-        return building.left
+        return part.in_log(building.left)
     within: list[tuple[str, str, object]] = [("_offset", ">=", building.state.position)]
     within.append(("_offset", "<", building.state.barrier))
-    return len(platform.lake.read(table, columns=["_offset"], where=within))
+    offsets = platform.lake.read(table, columns=["_offset"], where=within).column("_offset").to_numpy()
+    return int(part.holds(offsets).sum())
 
 
-def _state(stands: int | None, folded: int, building: Building | None) -> str:
-    if stands is None and folded:
+def _state(missing: bool, found: Sequence[Building]) -> str:
+    if missing:
         return BUILDING
-    return BUILT if building is None else REBUILDING
+    return REBUILDING if found else BUILT
 
 
 def _lineage(
@@ -178,13 +197,22 @@ def _lineage(
             for name, route in routes.items()
             if _uses(route.model, group.name, column)
         },
+        ways=tuple(way for model in project.models.values() for way in _ways(model, stands.name, column)),
     )
+
+
+def _ways(model: ModelDef, group: str, column: str) -> list[Reach]:
+    return [
+        Reach(model.name, wanted.name, ref.entity)
+        for wanted in model.inputs
+        for ref in wanted.features
+        if (ref.group, ref.aggregate) == (group, column)
+    ]
 
 
 def _uses(model: ModelDef, group: str, column: str) -> bool:
     """Whether a model has the feature as an input, computes one with it, or looks rows of its entity table up."""
-    windowed = any((ref.group, ref.aggregate) == (group, column) for wanted in model.inputs for ref in wanted.features)
-    return windowed or any(lookup.group == group for lookup in model.lookups)
+    return bool(_ways(model, group, column)) or any(lookup.group == group for lookup in model.lookups)
 
 
 def _lengths(durations: Sequence[int]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ import msgspec
 from skyloom.cost import month_of, spent
 from skyloom.features.fold import SourceFold
 from skyloom.ingest.deadletter import count_dead
-from skyloom.ingest.sink import APP, events_topic, rows_from
+from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.sink import APP, events_from, events_topic, rows_from
 from skyloom.kernel.money import Money
 from skyloom.kernel.records.definitions import ModelDef, ProjectDef
 from skyloom.kernel.records.prediction import Outcome, predictions_topic
@@ -30,7 +31,7 @@ from skyloom.runtime.retraining import Retraining, retraining_of
 from skyloom.runtime.skew import Skew, check_skew
 from skyloom.runtime.state import applied, model_of
 from skyloom.runtime.watched import Watched, watched
-from skyloom.runtime.worker import Lag
+from skyloom.runtime.worker import Lag, source_parts
 
 SAMPLE = 200
 """Predictions whose skew is checked when not all are asked for."""
@@ -131,12 +132,9 @@ def lags(platform: Platform, project: ProjectDef) -> dict[str, Lag]:
     """How far each topic is behind: rows not yet folded or joined, rows not yet in the lake, and dead letters."""
     found: dict[str, Lag] = {}
     for name, source in project.sources.items():
-        fold, topic = SourceFold(source, []), events_topic(name)
-        with platform.online.read() as view:
-            worked, unsunk = fold.position(view), fold.unsunk(view)
-        unfolded = rows_from(platform.log, topic, worked)
-        waiting = unfolded if unsunk is None else rows_from(platform.log, topic, unsunk)
-        found[topic] = Lag(unfolded, waiting, count_dead(platform.lake, name))
+        each = [_lag_of(platform, part) for part in source_parts(platform.log, source)]
+        unfolded, unsunk = sum(lag.unfolded for lag in each), sum(lag.unsunk for lag in each)
+        found[events_topic(name)] = Lag(unfolded, unsunk, count_dead(platform.lake, name))
     for name in project.models:
         topic = predictions_topic(name)
         with platform.online.read() as view:
@@ -144,6 +142,14 @@ def lags(platform: Platform, project: ProjectDef) -> dict[str, Lag]:
         sunk = platform.lake.position(topic, APP) or 0
         found[topic] = Lag(rows_from(platform.log, topic, worked), rows_from(platform.log, topic, sunk))
     return found
+
+
+def _lag_of(platform: Platform, part: SourcePart) -> Lag:
+    fold = SourceFold(part.source, [], partition=part.partition, partitions=part.partitions)
+    with platform.online.read() as view:
+        worked, unsunk = fold.position(view), fold.unsunk(view)
+    unfolded = events_from(platform.log, part, worked)
+    return Lag(unfolded, unfolded if unsunk is None else events_from(platform.log, part, unsunk))
 
 
 def quarantine(platform: Platform, project: ProjectDef) -> dict[str, dict[str, int]]:

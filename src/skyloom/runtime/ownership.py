@@ -1,4 +1,4 @@
-"""Who does the stream work of a project: one process at a time, and the others ask it."""
+"""Who does the stream work of a project: the processes of `skyloom up`, or a command by itself; the others ask."""
 
 import contextlib
 import fcntl
@@ -10,21 +10,22 @@ from skyloom.kernel.errors import Transient
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.definitions import ProjectDef
 from skyloom.platform import Platform
-from skyloom.runtime.worker import Worker, require_same_log
+from skyloom.runtime.worker import Worker, require_same_log, shards_of
 
-_SPACE, _ASKED, _DONE = "control", b"flush/asked", b"flush/done"
+_SPACE, _ASKED = "control", b"flush/asked"
 _PATIENCE_S = 60.0
 
 
 @contextlib.contextmanager
-def owning(platform: Platform) -> Generator[bool]:
-    """Whether this process owns the project's stream work for as long as the block runs (the lock is the kernel's)."""
+def owning(platform: Platform, *, shared: bool = False) -> Generator[bool]:
+    """Whether this process may do the project's stream work for as long as the block runs, on this machine alone, or
+    ``shared`` with others that share it (the lock is the kernel's)."""
     path = platform.state / "worker.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
@@ -36,21 +37,25 @@ def owning(platform: Platform) -> Generator[bool]:
 def settle(platform: Platform, project: ProjectDef) -> None:
     """Return when everything that is in the log now is folded, joined and in the lake.
 
-    Does the work itself when nobody owns it, and asks the owner otherwise. Raises `Transient` when the owner does not
-    answer within a minute, and `DataError` where lake or online store followed another log.
+    Does the work itself when nobody owns it, and asks the owners otherwise. Raises `Transient` when they do not answer
+    within a minute, and `DataError` where lake or online store followed another log.
     """
-    asked: bytes | None = None
-    deadline = time.monotonic() + _PATIENCE_S
+    shards, deadline = shards_of(platform.log, project), time.monotonic() + _PATIENCE_S
+    rounds = [b""] * (1 if shards == 1 else 2)  # a group is taken over when the builders of all shards are done
     while time.monotonic() < deadline:
         with owning(platform) as mine:
             if mine:
                 require_same_log(platform)
-                Worker(platform, project).drain()
+                worker = Worker(platform, project)
+                worker.drain()
+                worker.release()
                 return
-        asked = asked or _ask(platform)
+        asked = rounds[-1] = rounds[-1] or _ask(platform)
         with platform.online.read() as view:
-            if view.get(_SPACE, _DONE) == asked:
-                return
+            if all(view.get(_SPACE, _done(shard)) == asked for shard in range(shards)):
+                rounds.pop()
+        if not rounds:
+            return
         time.sleep(0.005)
     raise Transient("the stream worker did not answer for a minute", tried="asked it to flush", fix="skyloom doctor")
 
@@ -68,6 +73,13 @@ def answer(platform: Platform, worker: Worker, last: bytes | None) -> bytes | No
         asked = view.get(_SPACE, _ASKED)
     if asked is not None and asked != last:
         worker.drain()
+        if worker.wants_all:
+            return last
         with platform.online.write(durable=False) as writer:
-            writer.put(_SPACE, _DONE, asked)
+            for shard in worker.shards:
+                writer.put(_SPACE, _done(shard), asked)
     return asked
+
+
+def _done(shard: int) -> bytes:
+    return b"flush/done/%d" % shard

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from skyloom.ingest.parts import source_of
 from skyloom.ingest.receipts import RECEIPTS, receipts_from
 from skyloom.ingest.rows import Value
 from skyloom.kernel.records.prediction import Receipt, predictions_topic
@@ -74,15 +75,6 @@ def _before_erasures(platform: Platform, receipts: Sequence[Receipt]) -> set[str
         for erasure in asked
         if receipt.logged_ms < erasure.at_ms + ERASED_MS and erasure.source in {source_of(place) for place in receipt.as_of}
     }
-
-
-def source_of(place: str) -> str:
-    """The source of a key of ``as_of``, which may name a partition of it or a lookup in it.
-
-    >>> source_of("cards"), source_of("cards/3"), source_of("cards@issuer")
-    ('cards', 'cards', 'cards')
-    """
-    return place.partition("@")[0].partition("/")[0]
 
 
 def _differences(names: list[str], receipts: list[Receipt], again: list[tuple[Value, ...]]) -> list[Difference]:

@@ -87,10 +87,15 @@ def _children(platform: Platform, profile: str, serving: socket.socket, api: soc
         words = (sys.executable, "-m", f"skyloom.{module}", *place, *(str(each.fileno()) for each in sockets))
         return ChildSpec(name, words, environment, tuple(each.fileno() for each in sockets))
 
+    def worker(number: int) -> ChildSpec:
+        words = (sys.executable, "-m", "skyloom.runtime.work", *place, str(number))
+        return ChildSpec("work" if platform.profile.stream.workers == 1 else f"work-{number}", words, environment, ())
+
     servers = [
         child(f"serving-{number}", "runtime.serve", serving) for number in range(1, platform.profile.serving.workers + 1)
     ]
-    return [*servers, child("work", "runtime.work"), child("schedule", "runtime.schedule"), child("api", "api.main", api)]
+    workers = [worker(number) for number in range(1, platform.profile.stream.workers + 1)]
+    return [*servers, *workers, child("schedule", "runtime.schedule"), child("api", "api.main", api)]
 
 
 def _listen(port: int) -> socket.socket:

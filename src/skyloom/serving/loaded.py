@@ -29,13 +29,11 @@ class LoadedArm(NamedTuple):
 
 
 class Lookup(NamedTuple):
-    """One lookup in an entity table: where its key is in the row so far, and its place in receipts."""
+    """One lookup in an entity table, and where its key is in the row so far."""
 
     name: str
     table: str
     entity: tuple[int, ...]
-    source: str
-    place: str
     attributes: tuple[str, ...]
 
 
@@ -153,7 +151,7 @@ def _lookups(model: ModelDef, names: tuple[str, ...], groups: Mapping[str, Featu
     made: list[Lookup] = []
     for each in model.lookups:
         table = groups[each.group]
-        entity, place = _positions(each.entity, names), each.place(table.source)
-        made.append(Lookup(each.name, each.group, entity, table.source, place, table.attributes))
+        entity = _positions(each.entity, names)
+        made.append(Lookup(each.name, each.group, entity, table.attributes))
         names = (*names, *(f"{each.name}.{attribute}" for attribute in table.attributes))
     return tuple(made)

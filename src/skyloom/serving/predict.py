@@ -125,7 +125,7 @@ def _looked_up(
     for each in route.lookups:
         found = release.tables.read([(each.table, tuple([row[column] for column in each.entity]))])
         row = (*row, *found.values[0])
-        seen[each.place] = found.as_of[each.source]
+        seen |= {f"{place}@{each.name}": position for place, position in found.as_of.items()}
     return row, seen
 
 

@@ -12,6 +12,7 @@ from skyloom.kernel.ids import nearest
 FILE = "skyloom.toml"
 LOCAL = "local"
 CLOCKS = ("system", "data")
+MOST_PARTITIONS = 1024
 
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +28,12 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workers: int = 1
 
 
+class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How many processes share the stream work: partitions of the log are dealt out over them."""
+
+    workers: int = 1
+
+
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long the log keeps what is in the lake: ``days``, and at most ``gigabytes`` (10^9 bytes) a topic; 0: no limit."""
 
@@ -38,6 +45,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table of ``skyloom.toml``. A store without a URL is the embedded one, in the project's ``.skyloom`` folder.
 
     ``price_per_core_hour`` is in US dollars; ``clock`` is the machine's (``system``) or follows the data (``data``);
+    ``partitions`` is how many a source's events are parted into in a log where there are none of it yet (1 to 1024);
     ``retrain`` says whether the models' loops may begin trainings by themselves here.
     """
 
@@ -46,8 +54,10 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lake: str | None = None
     online: str | None = None
     log: str | None = None
+    partitions: int = 1
     serving: Workers = Workers()
     api: Address = Address()
+    stream: Stream = Stream()
     retention: Kept = Kept()
     price_per_core_hour: float = 0.0
     clock: str = "system"
@@ -73,7 +83,7 @@ def load_profile(directory: Path, name: str = LOCAL) -> Profile:
         )
     table = tables.get(name, {})
     _check_keys(f"[{name}]", table, Profile)
-    for key, kind in (("serving", Workers), ("api", Address), ("retention", Kept)):
+    for key, kind in (("serving", Workers), ("api", Address), ("stream", Stream), ("retention", Kept)):
         _check_keys(f"{key} of [{name}]", table.get(key), kind)
     try:
         profile = msgspec.convert(table, Profile)
@@ -118,7 +128,13 @@ def _sensible(name: str, profile: Profile) -> Profile:
             "give a port, 0 to 65535 (0: any)",
         ),
         (not 0 <= profile.api.port <= 65535, f"api.port = {profile.api.port}", "give a port, 0 to 65535 (0: any)"),
+        (
+            not 1 <= profile.partitions <= MOST_PARTITIONS,
+            f"partitions = {profile.partitions}",
+            f"give 1 to {MOST_PARTITIONS}: as many as processes may ever share the stream work",
+        ),
         (profile.serving.workers < 1, f"serving.workers = {profile.serving.workers}", "give at least 1"),
+        (profile.stream.workers < 1, f"stream.workers = {profile.stream.workers}", "give at least 1"),
         (
             not (profile.retention.days >= 0 and profile.retention.gigabytes >= 0),
             f"retention of {profile.retention.days:g} days and {profile.retention.gigabytes:g} gigabytes",

@@ -75,29 +75,30 @@ class LookupDef(msgspec.Struct, frozen=True):
     """Columns that a request is given from the entity table ``group`` before anything else is made of it.
 
     ``entity`` are the columns that hold the table's key: the request's own, or those of a lookup before. The new columns are
-    called ``{name}.{attribute}``. A receipt keeps the offset that a lookup saw under its own ``place``.
+    called ``{name}.{attribute}``. A receipt keeps what a lookup saw under ``SOURCE@{name}``: two lookups in one source may
+    have seen different moments.
     """
 
     name: str
     group: str
     entity: tuple[str, ...]
 
-    def place(self, source: str) -> str:
-        """Its name in a receipt's ``as_of``: two lookups in one source may have seen different moments."""
-        return f"{source}@{self.name}"
-
 
 class FeatureRef(msgspec.Struct, frozen=True):
-    """A windowed feature: the ``aggregate`` of ``group``, looked up by the columns ``entity`` in the order of its ``by``."""
+    """A windowed feature: the ``aggregate`` of ``group``, looked up by the columns ``entity`` in the order of its ``by``.
+
+    ``way`` is what expressions call the group where these are other columns than those of ``by``.
+    """
 
     group: str
     aggregate: str
     entity: tuple[str, ...]
+    way: str = ""
 
     @property
     def column(self) -> str:
         """What expressions call it."""
-        return f"{self.group}.{self.aggregate}"
+        return f"{self.way or self.group}.{self.aggregate}"
 
 
 class InputDef(msgspec.Struct, frozen=True):

@@ -34,10 +34,18 @@ class ErasuresLine:
     waiting = 0
 
     def __init__(
-        self, platform: Platform, online: Fenced, sources: Sequence[SourceLine], refused: Mapping[str, QuarantineLine]
+        self,
+        platform: Platform,
+        online: Fenced,
+        sources: Sequence[SourceLine],
+        refused: Mapping[str, QuarantineLine],
+        *,
+        alone: bool,
     ) -> None:
-        self._platform, self._online = platform, online
-        self._sources, self._refused = {line.source.name: line for line in sources}, refused
+        self._platform, self._online, self._alone = platform, online, alone
+        self._sources, self._refused = _by_source(sources), refused
+        self.wants_all = False
+        """Whether there is an erasure, which only the owner of every shard may carry out."""
         with online.read() as view:
             self._offset = read_position(view, TOPIC)
         self._known = 0
@@ -46,10 +54,10 @@ class ErasuresLine:
     def step(self) -> int:
         """Carry out the next erasure; how many. None while a source lags behind what the lake holds of it."""
         self._listen()
-        if any(line.recovering for line in self._sources.values()):
-            return 0
         batches = self._platform.log.read(TOPIC, self._offset, 1)
-        if not batches:
+        self.wants_all = bool(batches)
+        recovering = any(line.recovering for lines in self._sources.values() for line in lines)
+        if not batches or recovering or not self._alone:
             return 0
         erasure = msgspec.msgpack.decode(batches[0].payload, type=Erasure)
         self._carry_out(erasure, batches[0].end)
@@ -69,21 +77,23 @@ class ErasuresLine:
         end = self._platform.log.end(TOPIC)
         if end != self._known:
             asked = asked_before(self._platform.log, end)
-            for name, line in self._sources.items():
-                line.erasures = [erasure for erasure in asked if erasure.source == name]
+            for name, lines in self._sources.items():
+                for line in lines:
+                    line.erasures = [erasure for erasure in asked if erasure.source == name]
             self._known = end
 
     def _carry_out(self, erasure: Erasure, end: int) -> None:
-        line = self._sources.get(erasure.source)
+        lines = self._sources.get(erasure.source, [])
         touched: _Entities = {}
-        if line is not None:
-            line.flush()
+        if lines:
+            for line in lines:
+                line.flush()
             self._refused[erasure.source].drain()
-            touched = self._touched(erasure, line)
+            touched = self._touched(erasure, lines[0])
             _rewrite(self._platform.lake, erasure)
         with self._online.write(durable=False) as writer:
-            if line is not None:
-                _refold(writer, self._platform.lake, line, touched)
+            if lines:
+                _refold(writer, self._platform.lake, lines, touched)
             writer.delete(_SPACE, erasure.id.encode())
             write_position(writer, TOPIC, end)
 
@@ -100,6 +110,14 @@ class ErasuresLine:
         with self._online.write(durable=False) as writer:
             writer.put(_SPACE, key, msgspec.msgpack.encode(found))
         return found
+
+
+def _by_source(lines: Sequence[SourceLine]) -> dict[str, list[SourceLine]]:
+    """The lines of each source, one a partition."""
+    found: dict[str, list[SourceLine]] = {}
+    for line in lines:
+        found.setdefault(line.source.name, []).append(line)
+    return found
 
 
 def _entities(group: FeatureGroupDef, events: pa.Table | None) -> list[tuple[Any, ...]]:
@@ -139,16 +157,18 @@ def _speaks_of(text: str, erasure: Erasure) -> bool:
     return isinstance(row, dict) and row.get(erasure.column) in erasure.values  # pyright: ignore[reportUnknownMemberType]
 
 
-def _refold(writer: OnlineWriter, lake: Lake, line: SourceLine, touched: _Entities) -> None:
+def _refold(writer: OnlineWriter, lake: Lake, lines: Sequence[SourceLine], touched: _Entities) -> None:
     """The tiles of the touched entities from what the lake holds: everything that is folded."""
-    in_work = buildings(writer, [group for group, _ in line.fold.groups])
+    line, parts = lines[0], [line.part for line in lines]
+    groups = [group for group, _ in line.fold.groups]
+    in_work = {space: found for part in parts for space, found in buildings(writer, groups, part.partition).items()}
     for group, program in line.fold.groups:
         space = tiles_space(group)
         entities = touched.get(space, [])
         if not entities:
             continue
         if space in in_work:
-            restart(writer, in_work[space], line.fold.position(writer))
+            restart(writer, in_work[space], parts)
             if not in_work[space].state.beside:
                 continue
         for entity in entities:

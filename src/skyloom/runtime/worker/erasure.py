@@ -9,6 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as _compute
 
+from skyloom.ingest.parts import parts_of
+from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES
 from skyloom.kernel.errors import DataError, NotFound
 from skyloom.kernel.ids import nearest, new_id
@@ -24,13 +26,14 @@ KIND = "erasure"
 
 
 class Erasure(msgspec.Struct, frozen=True):
-    """Every event of ``source`` below the offset ``upto`` whose ``column`` is one of ``values`` is to be forgotten."""
+    """Every event of ``source`` below the position ``upto`` of its partition whose ``column`` is one of ``values`` is to be
+    forgotten."""
 
     id: str
     source: str
     column: str
     values: tuple[str | int | bool, ...]
-    upto: int
+    upto: tuple[int, ...]
     actor: str
     at_ms: int
 
@@ -48,7 +51,9 @@ def erase(platform: Platform, source: str, column: str, values: Sequence[str | i
             f"there is no source {source!r}", tried=", ".join(project.sources), fix=_near(source, project.sources)
         )
     _check(project.sources[source], column, values)
-    upto = platform.log.end(f"events/{source}")
+    log, topic = platform.log, events_topic(source)
+    parts = parts_of(project.sources[source], log.partitions(topic))
+    upto = tuple(part.position(log.end(topic, part.partition)) for part in parts)
     asked = Erasure(new_id("erasure"), source, column, tuple(values), upto, actor, platform.clock.now_ms())
     with platform.metadata.transaction(actor) as transaction:
         write(transaction, KIND, asked.id, asked, action="erase events")
@@ -75,7 +80,8 @@ def forgotten(events: pa.Table, erasures: Sequence[Erasure]) -> npt.NDArray[np.b
     for erasure in erasures:
         column = events.column(erasure.column)
         named = pc.is_in(column, value_set=pa.array(erasure.values, column.type)).to_numpy()
-        hit |= named & (events.column("_offset").to_numpy() < erasure.upto)
+        offsets = events.column("_offset").to_numpy()
+        hit |= named & (offsets < np.array(erasure.upto)[offsets % len(erasure.upto)])
     return hit
 
 

@@ -1,11 +1,10 @@
-"""The progress log of a source, in the lake as well: what was available to training sets outlives the online store."""
+"""The progress log of a partition, in the lake as well: what was available to training sets outlives the online store."""
 
 import numpy as np
 import pyarrow as pa
 
 from skyloom.features.spaces import pack, progress_space, unpack
 from skyloom.ingest.sink import TableSink
-from skyloom.kernel.records.definitions import SourceDef
 from skyloom.ports.lake import Lake
 from skyloom.ports.online import OnlineReader, OnlineStore
 
@@ -15,10 +14,10 @@ _AT_ONCE = 10_000
 
 
 class ProgressTable:
-    """The lake's table ``progress/SOURCE``: from ``at_ms`` on everything below ``offset`` was folded."""
+    """The lake's table ``progress/PLACE``: from ``at_ms`` on everything below ``offset`` was folded."""
 
-    def __init__(self, lake: Lake, source: SourceDef) -> None:
-        self._lake, self._table, self._space = lake, f"progress/{source.name}", progress_space(source.name)
+    def __init__(self, lake: Lake, place: str) -> None:
+        self._lake, self._table, self._space = lake, f"progress/{place}", progress_space(place)
         self._sink = TableSink(lake, self._table, _APP)
 
     @property

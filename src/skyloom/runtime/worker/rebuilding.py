@@ -4,6 +4,8 @@ import msgspec
 
 from skyloom.features.building import begin, buildings
 from skyloom.features.spaces import position, source_position
+from skyloom.ingest.parts import SourcePart, parts_of
+from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.ids import nearest
 from skyloom.kernel.records.definitions import FeatureGroupDef
@@ -12,8 +14,9 @@ from skyloom.runtime.state import applied
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a building is: events below ``position`` of ``barrier`` are in (offsets of the source's log); ``done`` when
-    nothing is being built any more. While ``done`` is false and position equals barrier, entities are being taken over."""
+    """How far a building is: events below ``position`` of ``barrier`` are in (offsets of the source, summed over its
+    partitions); ``done`` when nothing is being built any more. While ``done`` is false and position equals barrier, entities
+    are being taken over."""
 
     group: str
     position: int
@@ -29,9 +32,9 @@ def rebuild(platform: Platform, group: str) -> Progress:
     """
     definition = _group(platform, group)
     with platform.online.write() as writer:
-        at = position(writer, source_position(definition.source)) or 0
-        if at:  # before the first event there is nothing to build
-            begin(writer, definition, at)
+        parts = _parts(platform, definition)
+        if any(position(writer, source_position(part.place)) for part in parts):  # before the first event there is nothing
+            begin(writer, definition, parts)
     return progress_of(platform, group)
 
 
@@ -39,11 +42,17 @@ def progress_of(platform: Platform, group: str) -> Progress:
     """How far the building of a group is. Raises `NotFound`."""
     definition = _group(platform, group)
     with platform.online.read() as view:
-        building = next(iter(buildings(view, [definition]).values()), None)
-        at = position(view, source_position(definition.source)) or 0
-    if building is None:
+        parts = _parts(platform, definition)
+        found = [each for part in parts for each in buildings(view, [definition], part.partition).values()]
+        at = sum(position(view, source_position(part.place)) or 0 for part in parts)
+    if not found:
         return Progress(group, at, at, True)
-    return Progress(group, building.state.position, building.state.barrier, False)
+    return Progress(group, sum(b.state.position for b in found), sum(b.state.barrier for b in found), False)
+
+
+def _parts(platform: Platform, group: FeatureGroupDef) -> list[SourcePart]:
+    source = applied(platform.metadata).project.sources[group.source]
+    return parts_of(source, platform.log.partitions(events_topic(group.source)))
 
 
 def _group(platform: Platform, name: str) -> FeatureGroupDef:

@@ -2,25 +2,27 @@
 
 from collections.abc import Sequence
 
+from skyloom.ingest.parts import SourcePart
 from skyloom.ingest.receipts import decode_receipts, receipts_table
 from skyloom.ingest.sink import TableSink, rows_from
 from skyloom.kernel.records.definitions import ModelDef
 from skyloom.kernel.records.prediction import predictions_topic
-from skyloom.monitoring.outcomes import join_predictions, read_position, sweep_expired, write_position
+from skyloom.monitoring.outcomes import join_predictions, read_position, write_position
 from skyloom.platform import Platform
 from skyloom.ports.log import LogBatch
 from skyloom.ports.online import OnlineStore
+from skyloom.runtime.worker.expiry import Expiry
 from skyloom.runtime.worker.lag import Lag
 from skyloom.runtime.worker.lost_receipts import LostReceipts
 from skyloom.runtime.worker.retention import Sunk
-from skyloom.runtime.worker.source import SourceLine
 
 
 class ReceiptsLine:
     """One model: its receipts joined with labels and sunk."""
 
-    def __init__(self, platform: Platform, online: OnlineStore, model: ModelDef, labels: SourceLine | None) -> None:
-        self._platform, self._online, self._model, self._labels = platform, online, model, labels
+    def __init__(self, platform: Platform, online: OnlineStore, model: ModelDef, labels: Sequence[SourcePart]) -> None:
+        self._platform, self._online, self._model = platform, online, model
+        self._expiry = Expiry(platform.log, model, labels)
         self._topic = predictions_topic(model.name)
         self._sink = TableSink(platform.lake, self._topic)
         self._lost = LostReceipts(platform, online, model)
@@ -34,21 +36,20 @@ class ReceiptsLine:
         return self._sink.rows
 
     def step(self) -> int:
-        """Join the next receipts with their labels; how many. None while a store that was lost lacks labels that it had:
-        time passes with the receipts, and labels must not be behind it."""
-        if self._labels is not None and self._labels.recovering:
-            return 0
+        """Join the next receipts with their labels, and forget what has waited too long; how many receipts."""
         if self._lost.lost:
             return self._fill()
         batches = self._platform.log.read(self._topic, self._offset)
         if not batches:
+            self._sweep()
             return 0
         receipts = decode_receipts(batches)
+        # time passes as the data says: a replay of old requests must not outlive its own labels
+        newest = max(receipt.at_ms for receipt in receipts)
+        self._expiry.passed(min(newest, self._platform.clock.now_ms()))
         with self._online.write(durable=False) as writer:
             join_predictions(writer, self._model, receipts)
-            # time passes as the data says: a replay of old requests must not outlive its own labels
-            newest = max(receipt.at_ms for receipt in receipts)
-            sweep_expired(writer, self._model, min(newest, self._platform.clock.now_ms()))
+            self._expiry.sweep(writer)
             write_position(writer, self._topic, batches[-1].end)
         self._offset = batches[-1].end
         self._offer(batches)
@@ -66,6 +67,13 @@ class ReceiptsLine:
     def sunk(self) -> Sunk:
         """How far the lake has come."""
         return Sunk(self._topic, self._sink.stored)
+
+    def _sweep(self) -> None:
+        with self._online.read() as view:
+            due = self._expiry.is_due(view)
+        if due:
+            with self._online.write(durable=False) as writer:
+                self._expiry.sweep(writer)
 
     def _fill(self) -> int:
         count = self._lost.step()

@@ -16,10 +16,11 @@ _GIGABYTE = 10**9
 
 
 class Sunk(NamedTuple):
-    """A topic, and the offset before which everything of it is in the lake for good."""
+    """A partition of a topic, and the offset before which everything of it is in the lake for good."""
 
     topic: str
     offset: int
+    partition: int = 0
 
 
 class Retention:
@@ -31,29 +32,31 @@ class Retention:
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
-        self._told: dict[str, int] = {}
+        self._told: dict[tuple[str, int], int] = {}
         self._looked = time.monotonic()
 
     def tell(self, *sunk: Sunk) -> None:
         """Commit where the lake stands, and look from time to time what is to be forgotten."""
         for each in sunk:
-            if self._told.get(each.topic, 0) < each.offset:
-                self._told[each.topic] = self._platform.log.commit(CONSUMER, each.topic, each.offset)
+            at = (each.topic, each.partition)
+            if self._told.get(at, 0) < each.offset:
+                self._told[at] = self._platform.log.commit(CONSUMER, each.topic, each.offset, each.partition)
         if time.monotonic() - self._looked >= EVERY_S:
             self._looked = time.monotonic()
-            self.forget([each.topic for each in sunk])
+            self.forget([(each.topic, each.partition) for each in sunk])
 
-    def forget(self, topics: list[str]) -> None:
+    def forget(self, topics: list[tuple[str, int]]) -> None:
         """Let the log forget what is beyond the limits."""
         kept, log = self._platform.profile.retention, self._platform.log
         days, size = kept.days, kept.gigabytes
         if not days and not size:
             return
-        for topic in topics:
+        for topic, partition in topics:
             log.retain(
                 topic,
                 now_ms=self._platform.clock.now_ms(),
                 max_age_ms=round(days * DAY) if days else None,
                 max_bytes=round(size * _GIGABYTE) if size else None,
-                keep_from=min(log.consumers(topic).values(), default=0),
+                keep_from=min(log.consumers(topic, partition).values(), default=0),
+                partition=partition,
             )

@@ -1,5 +1,6 @@
-"""One source: its log folded into features and labels, what it was found to be sunk into the lake, its groups built."""
+"""One partition of a source: its log folded into features and labels, what it was found to be sunk into the lake."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as _compute
 
 from skyloom.features.fold import Folded, SourceFold
+from skyloom.features.pit import codes_of
 from skyloom.ingest.contract import quarantined
 from skyloom.ingest.deadletter import count_dead, dead_letter_table, dead_letters
-from skyloom.ingest.sink import TableSink, events_topic, read_all, read_slice, rows_from
+from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.sink import APP, TableSink, events_from, events_topic, read_all, read_slice
 from skyloom.kernel.records.definitions import ProjectDef, SourceDef
 from skyloom.monitoring.outcomes import join_labels
 from skyloom.platform import Platform
@@ -31,20 +34,22 @@ _REPEATED = "repeated"
 
 
 class SourceLine:
-    """One source of a project. What is folded, joined and found out moves in one transaction; the lake follows."""
+    """One partition of a source. What is folded, joined and found out moves in one transaction; the lake follows."""
 
-    def __init__(self, platform: Platform, online: Fenced, source: SourceDef, project: ProjectDef) -> None:
+    def __init__(self, platform: Platform, online: Fenced, part: SourcePart, project: ProjectDef) -> None:
         self._platform, self._online = platform, online
-        self.source = source
+        self.part, self.source = part, part.source
+        source, app = part.source, _app_of(part)
         self._labelled = [model for model in project.models.values() if model.label.source == source.name]
         groups = [group for group in project.groups.values() if group.source == source.name]
-        self.fold = SourceFold(source, groups, horizon_of(project, source.name))
+        horizon = horizon_of(project, source.name)
+        self.fold = SourceFold(source, groups, horizon, partition=part.partition, partitions=part.partitions)
         self.erasures: list[Erasure] = []
         lake, topic = platform.lake, events_topic(source.name)
-        self._fresh = TableSink(lake, topic)
-        self._repeated = TableSink(lake, f"quarantine/{source.name}", _REPEATED)
-        self._dead = TableSink(lake, dead_letter_table(source.name))
-        self._progress = ProgressTable(lake, source)
+        self._fresh = TableSink(lake, topic, app(APP))
+        self._repeated = TableSink(lake, f"quarantine/{source.name}", app(_REPEATED))
+        self._dead = TableSink(lake, dead_letter_table(source.name), app(APP))
+        self._progress = ProgressTable(lake, part.place)
         self._refill = Refill(platform.log, lake, online, self.fold, self._join)
         self._offset = self._recover()
         self._builder = Builder(platform.lake, online, self.fold, self._sunk)
@@ -59,7 +64,7 @@ class SourceLine:
         if self._offset < self._refill.end:
             count, self._offset = self._refill.step(self._offset)
             return max(1, count)
-        rows, end = read_slice(self._platform.log, self.source, self._offset)
+        rows, end = read_slice(self._platform.log, self.part, self._offset)
         if end != self._offset:
             erased = forgotten(rows, self.erasures) if self.erasures else None
             with self._online.write(durable=False) as writer:
@@ -82,13 +87,18 @@ class SourceLine:
 
     def lag(self) -> Lag:
         """How far the source is behind."""
-        log, topic = self._platform.log, events_topic(self.source.name)
-        unfolded, unsunk = (rows_from(log, topic, at) for at in (self._offset, self._fresh.position))
-        return Lag(unfolded, unsunk, count_dead(self._platform.lake, self.source.name))
+        unfolded, unsunk = (events_from(self._platform.log, self.part, at) for at in (self._offset, self._fresh.position))
+        return Lag(unfolded, unsunk, count_dead(self._platform.lake, self.source.name) if self.part.partition == 0 else 0)
 
     def sunk(self) -> Sunk:
         """How far the lake has come."""
-        return Sunk(events_topic(self.source.name), self._fresh.stored)
+        stored = self.part.in_log(self._fresh.stored)
+        return Sunk(events_topic(self.source.name), stored, self.part.partition)
+
+    def begin_missing(self) -> None:
+        """Begin to build the groups that do not stand in some partition: the work of the owner of partition 0."""
+        if self.part.partition == 0:
+            self.fold.begin_missing(self._online)
 
     @property
     def recovering(self) -> bool:
@@ -107,8 +117,8 @@ class SourceLine:
             offset = self.fold.position(view)
             begin = self.fold.unsunk(view)
             if begin is not None:
-                self._offer(self.fold.judged(view, read_all(self._platform.log, self.source, begin, offset)), offset)
-        self.fold.begin_missing(self._online)
+                self._offer(self.fold.judged(view, read_all(self._platform.log, self.part, begin, offset)), offset)
+        self.begin_missing()
         self._progress.restore(self._online, offset)
         self._refill.begin(events_topic(self.source.name), offset, self._fresh.position)
         return offset
@@ -132,17 +142,20 @@ class SourceLine:
         return known_in_lake(self._platform.lake, self.source, events)
 
 
+def _app_of(part: SourcePart) -> Callable[[str], str]:
+    """Under which name a partition keeps its positions in the lake's tables."""
+    return lambda app: f"{app}/{part.partition}" if part.partition else app
+
+
 def known_in_lake(lake: Lake, source: SourceDef, events: pa.Table) -> npt.NDArray[np.bool_]:
-    """Which events have, at their own time, an earlier copy in the lake."""
+    """Which events have an earlier copy in the lake: one of their key and of their time."""
     topic, key, time = events_topic(source.name), source.schema.key, source.schema.time
     if lake.version(topic) is None:
         return np.zeros(len(events), np.bool_)
     moments = events.column(time).cast(pa.int64())
     low, high = pc.min(moments).as_py(), pc.max(moments).as_py()
-    there = lake.read(topic, columns=[key, "_offset"], where=[(time, ">=", low), (time, "<=", high)])
-    if len(there) == 0:
-        return np.zeros(len(events), np.bool_)
-    there = there.sort_by("_offset")
-    at = pc.index_in(events.column(key), value_set=there.column(key).combine_chunks())
-    first = pc.fill_null(pc.take(there.column("_offset"), at), 2**62)
-    return pc.less(first, events.column("_offset")).to_numpy()
+    there = lake.read(topic, columns=[key, time, "_offset"], where=[(time, ">=", low), (time, "<=", high)])
+    ours, theirs = codes_of([events.column(key), events.column(time)], [there.column(key), there.column(time)])
+    first = np.full(max(ours.max(initial=0), theirs.max(initial=0)) + 1, 2**62)
+    np.minimum.at(first, theirs, there.column("_offset").to_numpy())
+    return first[ours] < events.column("_offset").to_numpy()

@@ -1,15 +1,18 @@
 """All stream work of a project, step by step."""
 
 import time
+from collections.abc import Sequence
 
+from skyloom.ingest.parts import SourcePart
 from skyloom.kernel.records.definitions import ProjectDef
 from skyloom.platform import Platform
 from skyloom.runtime.worker.erasing import ErasuresLine
-from skyloom.runtime.worker.fence import Fenced
+from skyloom.runtime.worker.fence import Fenced, release, take
 from skyloom.runtime.worker.lag import Lag
 from skyloom.runtime.worker.quarantine import QuarantineLine
 from skyloom.runtime.worker.receipts import ReceiptsLine
 from skyloom.runtime.worker.retention import Retention
+from skyloom.runtime.worker.shards import ALONE, shards_of, source_parts
 from skyloom.runtime.worker.source import SourceLine
 
 MAX_WAITING = 50_000
@@ -20,22 +23,37 @@ MAX_AGE_S = 5.0
 
 
 class Worker:
-    """Does all of a project's stream work. One at a time owns a project: of two, the one that began later writes, and the
-    other one is refused by `Conflict`."""
+    """Does the stream work of a project: of the shards whose owner it is (``fences``), or of all. Who takes a shard that has
+    an owner is the new one, and the old one is refused by `Conflict`."""
 
-    def __init__(self, platform: Platform, project: ProjectDef) -> None:
-        online = self._online = Fenced(platform.online)
-        sources = [SourceLine(platform, online, source, project) for source in project.sources.values()]
-        refused = {source: QuarantineLine(platform, source) for source in project.sources}
-        by_name = {line.source.name: line for line in sources}
-        self._kept = [
-            *sources,
-            *(ReceiptsLine(platform, online, m, by_name.get(m.label.source)) for m in project.models.values()),
-            *refused.values(),
+    def __init__(self, platform: Platform, project: ProjectDef, fences: Sequence[Fenced] | None = None) -> None:
+        shards = shards_of(platform.log, project)
+        self._fences = {
+            each.shard: each for each in (take(platform.online, ALONE, range(shards)) if fences is None else fences)
+        }
+        parts = [part for source in project.sources.values() for part in source_parts(platform.log, source)]
+        self._sources = [
+            SourceLine(platform, self._fences[part.partition], part, project)
+            for part in parts
+            if part.partition in self._fences
         ]
-        self._lines = [ErasuresLine(platform, online, sources, refused), *self._kept]
+        self._kept: list[SourceLine | ReceiptsLine | QuarantineLine] = [*self._sources]
+        self._erasures: ErasuresLine | None = None
+        if 0 in self._fences:
+            self._add_what_is_there_once(platform, project, parts, alone=len(self._fences) == shards)
+        self._lines = [*self._kept] if self._erasures is None else [self._erasures, *self._kept]
         self._retention = Retention(platform)
         self._oldest: float | None = None
+
+    @property
+    def shards(self) -> frozenset[int]:
+        """The shards that it works on."""
+        return frozenset(self._fences)
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether it has something to do that only the owner of every shard may do."""
+        return self._erasures is not None and self._erasures.wants_all
 
     def step(self) -> int:
         """One round over everything; how many rows were worked on."""
@@ -49,9 +67,13 @@ class Worker:
 
     def require(self) -> None:
         """Raises `Conflict` when another worker has begun since, or the online store was lost: to be asked now and then,
-        since a worker without anything to do would not learn it."""
-        with self._online.read() as view:
-            self._online.require(view)
+        since a worker without anything to do would not learn it. Also begins to build what others folded without."""
+        for fenced in self._fences.values():
+            with fenced.read() as view:
+                fenced.require(view)
+        for line in self._sources:
+            if line.part.partitions > 1:
+                line.begin_missing()
 
     def drain(self) -> None:
         """Work until nothing is left, and flush."""
@@ -65,6 +87,21 @@ class Worker:
             line.flush()
         self._oldest = None
         self._retention.tell(*(line.sunk() for line in self._kept))
+
+    def release(self) -> None:
+        """Let others have its shards. Nothing may wait, and it is of no use then."""
+        release(self._fences.values())
+
+    def _add_what_is_there_once(
+        self, platform: Platform, project: ProjectDef, parts: Sequence[SourcePart], *, alone: bool
+    ) -> None:
+        online = self._fences[0]
+        refused = {source: QuarantineLine(platform, source) for source in project.sources}
+        for model in project.models.values():
+            labels = [part for part in parts if part.source.name == model.label.source]
+            self._kept.append(ReceiptsLine(platform, online, model, labels))
+        self._kept += refused.values()
+        self._erasures = ErasuresLine(platform, online, self._sources, refused, alone=alone)
 
     def lag(self) -> Lag:
         """How far it is behind, over all topics."""
