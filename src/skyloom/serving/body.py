@@ -12,7 +12,7 @@ from skyloom.serving.wire import Problem
 
 _T = TypeVar("_T")
 
-_LAST_MOMENT_MS = 253_402_300_799_999
+LAST_MOMENT_MS = 253_402_300_799_999
 """The end of the year 9999: later moments have no calendar."""
 
 
@@ -54,6 +54,6 @@ def read_objects(rows: RowType, objects: Sequence[object]) -> list[tuple[Value, 
 def in_calendar(rows: RowType, values: tuple[Value, ...]) -> tuple[Value, ...]:
     """The values, if all their times lie between the years 1970 and 9999; else `DataError`."""
     for field, value in zip(rows.schema.fields, values, strict=True):
-        if field.type is Type.TIMESTAMP and isinstance(value, int) and not 0 <= value <= _LAST_MOMENT_MS:
+        if field.type is Type.TIMESTAMP and isinstance(value, int) and not 0 <= value <= LAST_MOMENT_MS:
             raise DataError(f"{field.name}: {value} ms is no time between the years 1970 and 9999")
     return values

@@ -1,0 +1,72 @@
+"""Bodies of any format in, answers in the caller's out: what contracts share that are not particular about theirs."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from skyloom.ingest.rows import Value
+from skyloom.serving.answering import Answering
+from skyloom.serving.compression import packed, unpack
+from skyloom.serving.formats import media as formats
+from skyloom.serving.formats.asked import Asked
+from skyloom.serving.formats.media import Media, kind_of, media_of, wanted
+from skyloom.serving.formats.reading import read
+from skyloom.serving.formats.writing import Shape, written
+from skyloom.serving.loaded import LoadedRoute
+from skyloom.serving.predict import Prediction
+from skyloom.serving.router import route_for
+from skyloom.serving.wire import Call, Reply
+
+_T = TypeVar("_T")
+
+_LIGHT = 16_384
+"""Bodies of JSON up to so many bytes are read on the event loop itself; tables never are."""
+
+
+class Exchange:
+    """Reads, predicts and writes for the contracts of others. To be used from the event loop.
+
+    ``model`` answers where a request names none; ``longest`` is how many bytes a body may have once it is unpacked.
+    """
+
+    def __init__(self, answering: Answering, executor: Executor, model: str | None, longest: int) -> None:
+        self._answering, self._executor, self._model, self.longest = answering, executor, model, longest
+
+    def route(self, call: Call) -> LoadedRoute:
+        """The model that a call names in its path, or the one that answers where none is named."""
+        return route_for(call.release, call.parameters.get("model", self._model), call.parameters.get("version"))
+
+    async def exchange(self, call: Call, shape: Shape, default: str = formats.JSON, longest: int = 0) -> Reply:
+        """A body of rows, answered in the format that the caller accepts, by ``default`` in JSON of a ``shape``."""
+        route = self.route(call)
+        media = wanted(call.headers.get("accept", ""), Media(default))
+        asked = await self.read(call, route, longest)
+        found = await self.predict(call, route, asked.rows)
+        return await self.write(call, found, media, asked.outputs, shape)
+
+    async def read(self, call: Call, route: LoadedRoute, longest: int = 0) -> Asked:
+        """The rows of a call's body. Raises `Problem` for what is no rows of the model's schema."""
+        media = media_of(call.content_type)
+        kind = kind_of(media)
+        body = unpack(call.body, call.headers.get("content-encoding", ""), longest or self.longest)
+        if kind == formats.JSON and len(body) <= _LIGHT:
+            return read(kind, media, route.rows, route.source, body)
+        return await self._aside(read, kind, media, route.rows, route.source, body)
+
+    async def predict(self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
+        """The answers to rows; as `Answering.predict`."""
+        return await self._answering.predict(call.release, route, rows)
+
+    async def write(
+        self, call: Call, found: Sequence[Prediction], media: Media, outputs: Sequence[str] | None, shape: Shape
+    ) -> Reply:
+        """Predictions in a format, packed when the caller accepts that."""
+        if media.type == formats.JSON and len(found) == 1:
+            return written(found, media, outputs, shape)
+        answer = await self._aside(written, found, media, outputs, shape)
+        return packed(answer, call.headers.get("accept-encoding", ""))
+
+    async def _aside(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """Done on a thread, so that others are not held up."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)

@@ -1,0 +1,1 @@
+"""The formats that requests come in and answers go out in."""

@@ -1,0 +1,83 @@
+"""Predictions as answers: JSON, lines of JSON, CSV, Arrow or Parquet."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from skyloom.serving.formats import media as formats
+from skyloom.serving.formats.media import Media
+from skyloom.serving.predict import Prediction
+from skyloom.serving.wire import Problem, Reply
+
+SCORE = ("score",)
+
+_OUTPUTS: dict[str, Callable[[Prediction], Any]] = {
+    "score": lambda each: each.score,
+    "label": lambda each: each.label,
+    "receipt": lambda each: each.receipt.id,
+    "version": lambda each: each.receipt.version,
+}
+OUTPUTS = tuple(_OUTPUTS)
+"""What can be asked for each row."""
+
+Shape = Callable[[list[Any]], Any]
+"""What JSON is made of the values of all rows."""
+
+
+def values_of(found: Sequence[Prediction], outputs: Sequence[str]) -> list[Any]:
+    """For each prediction the one output asked for, or an object of several."""
+    if len(outputs) == 1:
+        return [_OUTPUTS[outputs[0]](each) for each in found]
+    return [{name: _OUTPUTS[name](each) for name in outputs} for each in found]
+
+
+def check_outputs(outputs: Sequence[str]) -> None:
+    """Raises `Problem` with 400 for an output that there is not, or for none."""
+    for name in outputs:
+        if name not in _OUTPUTS:
+            raise Problem(400, f"there is no output {name}; there are {', '.join(OUTPUTS)}")
+    if not outputs:
+        raise Problem(400, f"outputs: name some of {', '.join(OUTPUTS)}")
+
+
+def written(found: Sequence[Prediction], media: Media, outputs: Sequence[str] | None, shape: Shape) -> Reply:
+    """Predictions in the format that the caller wants; ``shape`` is the contract's own, of JSON.
+
+    Texts have the score alone unless more ``outputs`` are asked for, tables have them all. The parameter ``outputs`` of the
+    media type (``text/csv; outputs=score+label``) says what is wanted where the body could not; ``header=present`` gives
+    CSV a line of names. The receipt of one prediction alone goes into a header.
+    """
+    named = media.parameters.get("outputs")
+    if named is not None:
+        outputs = tuple(named.split("+"))
+    table = media.type in (formats.ARROW_STREAM, formats.ARROW_FILE, formats.PARQUET)
+    outputs = outputs if outputs is not None else OUTPUTS if table else SCORE
+    check_outputs(outputs)
+    headers = (("x-skyloom-receipt", found[0].receipt.id),) if len(found) == 1 else ()
+    if table:
+        from skyloom.serving.formats.written_tables import table_bytes
+
+        columns = {name: [_OUTPUTS[name](each) for each in found] for name in outputs}
+        return Reply(200, table_bytes(columns, media.type), media.type, headers)
+    if media.type == formats.JSON:
+        return Reply(200, msgspec.json.encode(shape(values_of(found, outputs))), formats.JSON, headers)
+    if media.type == formats.LINES:
+        lines = [msgspec.json.encode({name: _OUTPUTS[name](each) for name in outputs}) for each in found]
+        return Reply(200, b"".join(line + b"\n" for line in lines), formats.LINES, headers)
+    return Reply(
+        200, _csv(found, outputs, media.parameters.get("header") == "present"), f"{formats.CSV}; charset=utf-8", headers
+    )
+
+
+def _csv(found: Sequence[Prediction], outputs: Sequence[str], header: bool) -> bytes:
+    """No output needs quotes: numbers, true and false, ids."""
+    lines = [",".join(outputs)] if header else []
+    lines += [",".join(_cell(_OUTPUTS[name](each)) for name in outputs) for each in found]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
