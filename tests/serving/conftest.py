@@ -39,7 +39,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Se
     key, stored = mint(["admin"])
     arm = Arm(1, world.package(0.25), 10_000, "champion")
     world.publish(world.release({"late": (arm,)}, (stored,)))
-    server = ServerProcess(world.folder, key, limits={"body_seconds": 0.5})
+    server = ServerProcess(world.folder, key, limits={"body_seconds": 0.5, "tensor_bytes": 1_000_000})
     yield world, server
     server.end(9)
     server.errors.close()

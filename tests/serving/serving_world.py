@@ -272,6 +272,7 @@ class ServerProcess(Reached):
             env={**os.environ, "SKYLOOM_PARENT_PID": str(os.getpid())},
         )
         super().__init__(int(self._line()), key)
+        self.grpc_port = int(self._line()) if options.get("grpc") else 0
         if ready:
             self.wait_ready()
 
@@ -348,6 +349,8 @@ def main() -> None:
         limits=msgspec.convert(options.get("limits", {}), Limits),
         when_full=WhenFull(options.get("when_full", "drop")),
         on_listen=lambda port: tell(str(port)),
+        grpc=Listen() if options.get("grpc") else None,
+        on_grpc=lambda port: tell(str(port)),
         on_ready=lambda: tell("ready"),
     )
     serve(services)

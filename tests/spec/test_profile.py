@@ -22,6 +22,7 @@ def test_a_profile_holds_what_its_table_says(tmp_path: Path):
         log = "kafka://broker:9092"
         price_per_core_hour = 1
         clock = "data"
+        partitions = 4
         serving = {port = 0, workers = 3}
         [prod.api]
         port = 7171
@@ -30,6 +31,7 @@ def test_a_profile_holds_what_its_table_says(tmp_path: Path):
     assert load_profile(tmp_path, "prod") == Profile(
         metadata="postgresql://db/sky",
         log="kafka://broker:9092",
+        partitions=4,
         serving=Workers(0, 3),
         api=Address(7171),
         price_per_core_hour=1.0,
@@ -47,7 +49,11 @@ def test_a_profile_holds_what_its_table_says(tmp_path: Path):
         ("log = 3", "Expected `str"),
         ("serving = 8080", "Expected `object`"),
         ("serving = {port = 70000}", "cannot be"),
+        ("serving = {grpc_port = -1}", "cannot be"),
         ("serving = {workers = 0}", "cannot be"),
+        ("partitions = 0", "partitions = 0 cannot be"),
+        ("partitions = 1025", "give 1 to 1024"),
+        ('partitions = "4"', "Expected `int`"),
         ("api = {port = -1}", "cannot be"),
         ("price_per_core_hour = nan", "cannot be"),
         ('clock = "sun"', "cannot be"),

@@ -26,6 +26,7 @@ def up(profile: ProfileOption = "local", json: JsonOption = False) -> int:
             {
                 "serving": f"{running.serving}/predict/MODEL",
                 "events": f"{running.serving}/events/SOURCE",
+                **({"grpc": running.grpc} if running.grpc else {}),
                 "api": f"{running.api}/api",
                 "key": f"in {platform.private}/api.key",
             }
@@ -60,4 +61,8 @@ def serve(
         out.line(f"listening on http://127.0.0.1:{chosen}; Ctrl-C ends it")
         out.document({"serving": f"http://127.0.0.1:{chosen}"})
 
-    run(replace(services_of(platform, Listen(port=wanted)), on_listen=on_listen, on_ready=notify_ready))
+    def on_grpc(chosen: int) -> None:
+        out.line(f"and on 127.0.0.1:{chosen} for gRPC")
+
+    services = services_of(platform, Listen(port=wanted))
+    run(replace(services, on_listen=on_listen, on_grpc=on_grpc, on_ready=notify_ready))

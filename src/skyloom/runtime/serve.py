@@ -1,4 +1,4 @@
-"""The process that serves: ``python -m skyloom.runtime.serve DIRECTORY PROFILE [SOCKET]``."""
+"""The process that serves: ``python -m skyloom.runtime.serve DIRECTORY PROFILE [SOCKET [GRPC_PORT]]``."""
 
 import sys
 from pathlib import Path
@@ -10,8 +10,9 @@ from skyloom.serving.services import Listen, Services
 from skyloom.serving.worker import serve
 
 
-def services_of(platform: Platform, listen: Listen) -> Services:
-    """The ports that serving needs, and no others."""
+def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None) -> Services:
+    """The ports that serving needs, and no others. ``grpc_port`` goes before the profile's."""
+    wanted = platform.profile.serving.grpc_port if grpc_port is None else grpc_port
     return Services(
         objects=platform.objects,
         verifier=platform.verifier,
@@ -20,6 +21,7 @@ def services_of(platform: Platform, listen: Listen) -> Services:
         clock=platform.clock,
         listen=listen,
         on_ready=notify_ready,
+        grpc=None if wanted is None else Listen(port=wanted),
     )
 
 
@@ -28,7 +30,8 @@ def main() -> NoReturn:
     tie_to_parent()
     platform = open_platform(Path(sys.argv[1]), sys.argv[2])
     descriptor = int(sys.argv[3]) if len(sys.argv) > 3 else None
-    serve(services_of(platform, Listen(port=platform.profile.serving.port, descriptor=descriptor)))
+    grpc_port = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    serve(services_of(platform, Listen(port=platform.profile.serving.port, descriptor=descriptor), grpc_port))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib.util import find_spec
 
 import msgspec
 
@@ -13,7 +14,7 @@ from skyloom.engines.local import ChildEvent, ChildSpec, Supervisor, hold_projec
 from skyloom.governance.access import SCOPES
 from skyloom.governance.keys import active_keys, create_key
 from skyloom.governance.private import read_private, write_private
-from skyloom.kernel.errors import NotFound, Refused
+from skyloom.kernel.errors import MissingExtra, NotFound, Refused
 from skyloom.platform import Platform
 from skyloom.runtime.control import reconcile
 from skyloom.runtime.state import actor, applied
@@ -31,6 +32,8 @@ class Running(msgspec.Struct, frozen=True):
     profile: str
     serving: str
     api: str
+    grpc: str = ""
+    """Address and port, where there is any."""
 
 
 def up(platform: Platform, profile: str, on_ready: Callable[[Running], None]) -> int:
@@ -46,9 +49,10 @@ def up(platform: Platform, profile: str, on_ready: Callable[[Running], None]) ->
         reconcile(platform, actor="up")
         serving = stack.enter_context(_listen(platform.profile.serving.port))
         api = stack.enter_context(_listen(platform.profile.api.port))
-        running = Running(os.getpid(), profile, _url(serving), _url(api))
+        grpc = _grpc_port(platform, stack)
+        running = Running(os.getpid(), profile, _url(serving), _url(api), f"{_ADDRESS}:{grpc}" if grpc else "")
         (platform.state / "up.json").write_bytes(msgspec.json.encode(running))
-        supervisor = Supervisor(_children(platform, profile, serving, api), _note, lambda: on_ready(running))
+        supervisor = Supervisor(_children(platform, profile, serving, api, grpc), _note, lambda: on_ready(running))
         return supervisor.run()
 
 
@@ -78,7 +82,9 @@ def running(platform: Platform) -> Running | None:
     return found if found.pid == holder.pid else None
 
 
-def _children(platform: Platform, profile: str, serving: socket.socket, api: socket.socket) -> list[ChildSpec]:
+def _children(
+    platform: Platform, profile: str, serving: socket.socket, api: socket.socket, grpc: int | None
+) -> list[ChildSpec]:
     place = (str(platform.directory), profile)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
     environment = {**threads, "MALLOC_ARENA_MAX": "2"}
@@ -91,9 +97,11 @@ def _children(platform: Platform, profile: str, serving: socket.socket, api: soc
         words = (sys.executable, "-m", "skyloom.runtime.work", *place, str(number))
         return ChildSpec("work" if platform.profile.stream.workers == 1 else f"work-{number}", words, environment, ())
 
-    servers = [
-        child(f"serving-{number}", "runtime.serve", serving) for number in range(1, platform.profile.serving.workers + 1)
-    ]
+    def server(number: int) -> ChildSpec:
+        made = child(f"serving-{number}", "runtime.serve", serving)
+        return made if grpc is None else msgspec.structs.replace(made, command=(*made.command, str(grpc)))
+
+    servers = [server(number) for number in range(1, platform.profile.serving.workers + 1)]
     workers = [worker(number) for number in range(1, platform.profile.stream.workers + 1)]
     return [*servers, *workers, child("schedule", "runtime.schedule"), child("api", "api.main", api)]
 
@@ -112,6 +120,27 @@ def _listen(port: int) -> socket.socket:
             fix="end what listens there, or set serving.port and api.port in skyloom.toml (0 picks a free one)",
         ) from error
     return listening
+
+
+def _grpc_port(platform: Platform, stack: ExitStack) -> int | None:
+    """The port for gRPC, if one is wanted, kept for this project until the end: its servers listen on it, each for itself,
+    and while one is started again nobody else can. Raises `MissingExtra`, and `Refused` when it cannot be had."""
+    port = platform.profile.serving.grpc_port
+    if port is None:
+        return None
+    if find_spec("grpc") is None:
+        raise MissingExtra("grpc", "grpc")
+    kept = stack.enter_context(socket.socket())
+    try:
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind((_ADDRESS, port))
+    except OSError as error:
+        raise Refused(
+            f"port {port} cannot be had: {error.strerror}",
+            tried=f"{_ADDRESS}:{port}",
+            fix="end what listens there, or set serving.grpc_port in skyloom.toml (0 picks a free one)",
+        ) from error
+    return int(kept.getsockname()[1])
 
 
 def _url(listening: socket.socket) -> str:

@@ -22,6 +22,8 @@ class Limits(msgspec.Struct, frozen=True):
     """How much of anything one process takes."""
 
     body_bytes: int = 1_000_000
+    tensor_bytes: int = 16 * 2**20
+    """The longest body of tensors, unpacked, and the longest message of gRPC."""
     body_seconds: float = 10.0
     """How long a client may take to send its body."""
     logbook: int = 50_000
@@ -37,7 +39,8 @@ class Limits(msgspec.Struct, frozen=True):
 @dataclass(frozen=True)
 class Services:
     """The ports that serving works with. ``on_listen`` is told the port once the socket listens, ``on_ready`` is called
-    when the first release is served (both by the main thread)."""
+    when the first release is served (both by the main thread). ``grpc`` is where to listen for gRPC, if anywhere, and
+    ``on_grpc`` is told its port."""
 
     objects: Objects
     verifier: Verifier
@@ -49,3 +52,5 @@ class Services:
     when_full: WhenFull = WhenFull.DROP
     on_listen: Callable[[int], None] = lambda port: None
     on_ready: Callable[[], None] = lambda: None
+    grpc: Listen | None = None
+    on_grpc: Callable[[int], None] = lambda port: None

@@ -7,8 +7,9 @@ import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from skyloom.kernel.errors import MissingExtra
 from skyloom.serving.answering import Answering
 from skyloom.serving.app import App
 from skyloom.serving.contracts.events import Events
@@ -27,6 +28,9 @@ from skyloom.serving.predict import Predictor
 from skyloom.serving.services import Services
 from skyloom.serving.shadow import Shadow
 from skyloom.serving.table import Table
+
+if TYPE_CHECKING:
+    from skyloom.serving.grpc.server import GrpcServer
 
 _log = logging.getLogger("skyloom.serving")
 
@@ -54,17 +58,18 @@ class Worker:
     def __init__(self, services: Services) -> None:
         self._services = services
         limits, clock = services.limits, services.clock
-        metrics = Metrics()
+        metrics = self._metrics = Metrics()
         executor = ThreadPoolExecutor(4, "work")
         self._life = Life()
         self._logbook = Logbook(services.log, clock, metrics, services.when_full, limits.logbook)
         self._shadow = Shadow(self._logbook, metrics, limits.shadow)
         self._obedience = Obedience(services.objects, services.verifier, services.online, clock, metrics)
         answering = Answering(Predictor(self._logbook, self._shadow, clock, metrics), executor)
+        self._inference = InferenceService(answering, self._life, clock)
         endpoints = [
             *Health(self._life, metrics).endpoints(),
             *Predict(answering).endpoints(),
-            *OpenInference(InferenceService(answering, self._life, clock), limits.body_bytes).endpoints(),
+            *OpenInference(self._inference, limits.tensor_bytes).endpoints(),
             *Events(Ingestion(services.log, clock, metrics, executor)).endpoints(),
         ]
         self._app = App(Table(endpoints), self._obedience, self._life, metrics, limits)
@@ -80,23 +85,42 @@ class Worker:
             self._logbook.start()
             self._shadow.start()
             await asyncio.to_thread(self._obedience.look)  # who connects meanwhile waits, and finds a release
+            grpc = await self._grpc()
             self._obedience.start(lambda: loop.call_soon_threadsafe(self._services.on_ready))
             server = HttpServer(self._app, listener)
             serving = asyncio.create_task(server.serve())
             ending = asyncio.create_task(asked_to_end.wait())
             await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
-            return await self._drain(server, serving)
+            return await self._drain(server, serving, grpc)
 
-    async def _drain(self, server: HttpServer, serving: asyncio.Task[None]) -> bool:
+    async def _grpc(self) -> "GrpcServer | None":
+        """The gRPC server, listening, where one is wanted."""
+        listen = self._services.grpc
+        if listen is None:
+            return None
+        try:
+            from skyloom.serving.grpc.calls import Around
+            from skyloom.serving.grpc.server import GrpcServer
+        except ModuleNotFoundError as error:
+            raise MissingExtra(error.name or "grpc", "grpc") from error
+        around = Around(self._obedience, self._life, self._metrics)
+        server = GrpcServer(self._inference, around, self._services.limits.tensor_bytes, repository=False)
+        self._services.on_grpc(await server.start(listen))
+        return server
+
+    async def _drain(self, server: HttpServer, serving: asyncio.Task[None], grpc: "GrpcServer | None") -> bool:
         self._life.ending = True  # answers now say "connection: close", so that kept connections end between requests
         if self._services.listen.descriptor is not None:
             server.stop_accepting()  # others hold the socket too: who connects now waits for them
         await asyncio.sleep(self._services.limits.lame_duck_seconds)
         deadline = time.monotonic() + self._services.limits.drain_seconds
         server.stop()
+        stopping = asyncio.create_task(grpc.stop(self._services.limits.drain_seconds)) if grpc else None
         await asyncio.wait({serving}, timeout=_SILENT_S)
         while self._life.in_flight and time.monotonic() < deadline:
             await asyncio.sleep(_LOOK_S)
+        if stopping is not None:
+            await asyncio.wait({stopping}, timeout=max(deadline - time.monotonic(), 0.0))
         unfinished = self._life.in_flight
         if unfinished:
             _log.error("%d requests could not be finished before the end", unfinished)

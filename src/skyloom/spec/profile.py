@@ -22,10 +22,11 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where serving listens, and with how many processes."""
+    """Where serving listens, and with how many processes; ``grpc_port``: where for gRPC, if anywhere."""
 
     port: int = 8080
     workers: int = 1
+    grpc_port: int | None = None
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,6 +133,11 @@ def _sensible(name: str, profile: Profile) -> Profile:
             not 1 <= profile.partitions <= MOST_PARTITIONS,
             f"partitions = {profile.partitions}",
             f"give 1 to {MOST_PARTITIONS}: as many as processes may ever share the stream work",
+        ),
+        (
+            not 0 <= (profile.serving.grpc_port or 0) <= 65535,
+            f"serving.grpc_port = {profile.serving.grpc_port}",
+            "give a port, 0 to 65535 (0: any), or none: no gRPC",
         ),
         (profile.serving.workers < 1, f"serving.workers = {profile.serving.workers}", "give at least 1"),
         (profile.stream.workers < 1, f"stream.workers = {profile.stream.workers}", "give at least 1"),

@@ -27,7 +27,7 @@ class _Index(msgspec.Struct, frozen=True):
 class OpenInference:
     """Health, metadata and inference, with and without a version in the path (which then pins that version).
 
-    ``longest`` is how many bytes a body may have once it is unpacked.
+    ``longest`` is how many bytes a body of tensors may have, also once it is unpacked.
     """
 
     def __init__(self, service: InferenceService, longest: int) -> None:
@@ -46,7 +46,7 @@ class OpenInference:
             *(Endpoint("GET", f"{path}/ready", "predict", self.model_ready) for path in model),
             *(Endpoint("GET", f"{path}/config", "predict", self.config) for path in model),
             *(Endpoint("GET", f"{path}/stats", "predict", self.statistics) for path in model),
-            *(Endpoint("POST", f"{path}/infer", "predict", self.infer) for path in model),
+            *(Endpoint("POST", f"{path}/infer", "predict", self.infer, longest=self._longest) for path in model),
         ]
 
     async def server(self, call: Call) -> Reply:

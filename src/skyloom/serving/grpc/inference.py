@@ -1,0 +1,158 @@
+"""The calls of ``inference.GRPCInferenceService``: the Open Inference Protocol with the extensions of Triton and KServe."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from importlib.metadata import version as installed
+from typing import Any
+
+from skyloom.serving.contracts.open_inference_models import (
+    EXTENSIONS,
+    PLATFORM,
+    SERVER,
+    config_of,
+    inputs_of,
+    outputs_of,
+)
+from skyloom.serving.contracts.open_inference_service import InferenceService
+from skyloom.serving.grpc.calls import Answer, Around, why
+from skyloom.serving.grpc.contents import put, tensors_of
+from skyloom.serving.grpc.proto import Protocol
+from skyloom.serving.loaded import LoadedRelease
+from skyloom.serving.table import OPEN
+from skyloom.serving.wire import Problem
+
+FINAL = "triton_final_response"
+"""The parameter by which Triton's clients know the last answer to a request of a stream."""
+
+
+class InferenceCalls:
+    """Answers with the messages of ``protocol``."""
+
+    def __init__(self, service: InferenceService, around: Around, protocol: Protocol) -> None:
+        self._service, self._around = service, around
+        self._messages = protocol.messages
+        self._ending = asyncio.Event()
+
+    def unary(self, *, repository: bool) -> dict[str, tuple[str, Answer]]:
+        """The calls with one answer by their names, each with its policy; those that administrate, if ``repository``."""
+        control: dict[str, tuple[str, Answer]] = {
+            "RepositoryModelLoad": ("admin", partial(self._set_loaded, True)),
+            "RepositoryModelUnload": ("admin", partial(self._set_loaded, False)),
+        }
+        return {
+            "ServerLive": (OPEN, self.live),
+            "ServerReady": (OPEN, self.ready),
+            "ServerMetadata": ("read", self.server),
+            "ModelReady": ("predict", self.model_ready),
+            "ModelMetadata": ("predict", self.model),
+            "ModelInfer": ("predict", self.infer),
+            "ModelConfig": ("predict", self.config),
+            "ModelStatistics": ("predict", self.statistics),
+            "RepositoryIndex": ("read", self.index),
+            **(control if repository else {}),
+        }
+
+    def end(self) -> None:
+        """Let streams end behind the request that they are at."""
+        self._ending.set()
+
+    async def live(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        return self._messages["ServerLiveResponse"](live=True)
+
+    async def ready(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        return self._messages["ServerReadyResponse"](ready=not self._service.life.not_ready(loaded))
+
+    async def server(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        response = self._messages["ServerMetadataResponse"]
+        return response(name=SERVER, version=installed(SERVER), extensions=EXTENSIONS)
+
+    async def model_ready(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        """``false`` for a model that is not there, too: some clients take an error for a failure of the server."""
+        try:
+            self._service.route(_there(loaded), request.name, request.version or None)
+        except Problem:
+            return self._messages["ModelReadyResponse"](ready=False)
+        return self._messages["ModelReadyResponse"](ready=True)
+
+    async def model(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        route = self._service.route(_there(loaded), request.name, request.version or None)
+        return self._messages["ModelMetadataResponse"](
+            name=route.model.name,
+            versions=[str(each.arm.version) for each in route.arms],
+            platform=PLATFORM,
+            inputs=[each._asdict() for each in inputs_of(route)],
+            outputs=[each._asdict() for each in outputs_of(route)],
+        )
+
+    async def config(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        config = config_of(self._service.route(_there(loaded), request.name, request.version or None))
+        return self._messages["ModelConfigResponse"](config=config)
+
+    async def statistics(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        told = self._service.statistics(_there(loaded), request.name or None, request.version or None)
+        return self._messages["ModelStatisticsResponse"](model_stats=told)
+
+    async def index(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        models = [each._asdict() for each in self._service.index(_there(loaded), request.ready)]
+        return self._messages["RepositoryIndexResponse"](models=models)
+
+    async def _set_loaded(self, wanted: bool, request: Any, loaded: LoadedRelease | None) -> Any:
+        model = request.model_name or request.repository_name  # KServe's clients have the model's name first
+        self._service.set_loaded(_there(loaded), model, wanted)
+        return self._messages["RepositoryModelResponse"](model_name=model, done=True)
+
+    async def infer(self, request: Any, loaded: LoadedRelease | None) -> Any:
+        wanted = [each.name for each in request.outputs] or None
+        release = _there(loaded)
+        inputs = tensors_of(request)
+        done = await self._service.infer(release, request.model_name, request.model_version or None, inputs, wanted)
+        response = self._messages["ModelInferResponse"](
+            model_name=done.model, model_version=done.version or "", id=request.id
+        )
+        put(response, done.outputs, raw=bool(request.raw_input_contents))
+        return response
+
+    async def stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        """Answers each request, in order; what is wrong with one is said in its place, and the stream goes on."""
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            while (request := await self._following(requests, ending)) is not None:
+                yield await self._streamed(request, context)
+        finally:
+            ending.cancel()
+        if self._ending.is_set():
+            raise Problem(503, "this process is ending")
+
+    async def _following(self, requests: AsyncIterator[Any], ending: "asyncio.Future[Any]") -> Any:
+        """The next request of a stream; ``None`` at its end, or when this process is asked to end."""
+        following = asyncio.ensure_future(anext(requests, None))
+        await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not following.done():
+            following.cancel()
+            return None
+        return following.result()
+
+    async def _streamed(self, request: Any, context: Any) -> Any:
+        around, code, started = self._around, "OK", time.perf_counter()
+        around.life.in_flight += 1
+        message, answer = "", None
+        try:
+            answer = await self.infer(request, around.release_for(context, "predict"))
+        except Exception as error:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
+            problem = why(error, "ModelStreamInfer")
+            message, code = problem.why, str(problem.status)
+            answer = self._messages["ModelInferResponse"](model_name=request.model_name, id=request.id)
+        finally:
+            around.life.in_flight -= 1
+            around.metrics.requests.labels("grpc/ModelStreamInfer", code).inc()
+            around.metrics.seconds.labels("grpc/ModelStreamInfer").observe(time.perf_counter() - started)
+        answer.parameters[FINAL].bool_param = True
+        return self._messages["ModelStreamInferResponse"](error_message=message, infer_response=answer)
+
+
+def _there(loaded: LoadedRelease | None) -> LoadedRelease:
+    if loaded is None:
+        raise Problem(503, "nothing has been released to this server yet")
+    return loaded
