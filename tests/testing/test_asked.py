@@ -73,6 +73,15 @@ def test_rows_of_tables_key_by_key():
     assert found == {"share": 0.25, "abroad": True}
 
 
+def test_one_group_in_two_ways():
+    other = sky.Features(changes, by="customer", n=sky.count(over=["1d"]))
+    owner, friend = other.of(cards["customer"]), other.of(sky.col("country"), prefix="friend")
+    found = WORLD.row(payments, paid(9, 24, 50.0), (owner["n_1d"] + 10 * friend["n_1d"]).named("both"))
+    assert found == {"both": 1.0}
+    found = WORLD.row(payments, paid(9, 24, 50.0, country="u1"), (owner["n_1d"] + 10 * friend["n_1d"]).named("both"))
+    assert found == {"both": 11.0}
+
+
 def test_what_is_not_known_is_null_and_what_is_not_finite_too():
     unknown = paid(9, 24, 1e308, card="other")
     found = WORLD.row(

@@ -65,6 +65,9 @@ def show(name: NameArgument, profile: ProfileOption = "local", json: JsonOption 
         }
     )
     out.table(["feature", "made of", "models", "served by"], [_lineage_row(each) for each in found])
+    ways = dict.fromkeys(way for each in found for way in each.ways)
+    if any(way.entity != group.entity for way in ways):
+        out.table(["input", "model", "of the entity in"], [[way.input, way.model, ", ".join(way.entity)] for way in ways])
     out.document(found)
 
 

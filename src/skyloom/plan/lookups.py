@@ -6,7 +6,6 @@ from skyloom.kernel.expr import Expression, Term
 from skyloom.kernel.records.definitions import FeatureGroupDef, LookupDef
 from skyloom.kernel.schema import Field, Schema
 from skyloom.spec.event import schema_of
-from skyloom.spec.features import Feature, Features, Reached
 from skyloom.spec.model import Model
 from skyloom.spec.project import Project
 from skyloom.spec.table import Row, Table
@@ -52,19 +51,6 @@ def lookups_of(model: Model[Any, Any], project: Project) -> tuple[LookupDef, ...
         entity = tuple(column_name(key, project) for key in row.keys)
         found.setdefault(name, LookupDef(name, table_name(row.table, project), entity))
     return tuple(found.values())
-
-
-def entities_of(model: Model[Any, Any], project: Project) -> list[tuple[Features, tuple[str, ...]]]:
-    """The groups of windowed features that a model reads, each with the columns that name its entity."""
-    reached = [feature for feature in model.features if isinstance(feature, Reached)]
-    own = {id(f): f for feature in model.features for f in _features_in(feature)}
-    found = [(group, group.by) for group in own.values()]
-    return found + [(each.features, tuple(column_name(key, project) for key in each.keys)) for each in reached]
-
-
-def _features_in(feature: Feature) -> list[Features]:
-    groups = feature.groups.values() if isinstance(feature, Term) else [feature]
-    return [group for group in groups if isinstance(group, Features)]
 
 
 def request_schema(model: Model[Any, Any], project: Project) -> Schema:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.expr import Term, looked_up
@@ -70,26 +71,55 @@ class Features:
         >>> (cards["n_1h"] / cards["n_7d"]).named("burst").name
         'burst'
         """
-        known = [name for label, each in self.aggregates.items() for name in each.names(label)]
-        if name not in known:
-            near = nearest(name, known) or known
-            raise DeclarationError(
-                f"there is no windowed feature {name!r}", tried=", ".join(known), fix=f"did you mean {' or '.join(near)}?"
-            )
-        return looked_up(f"{id(self):x}", name, self)
+        return looked_up(f"{id(self):x}", _known(self, name), self)
 
-    def of(self, *keys: Term) -> "Reached":
+    def of(self, *keys: Term, prefix: str | None = None) -> "Reached":
         """All these features, of the entity that other columns name: of the request (``sky.col``) or of a table's row, as in
-        ``spending.of(cards["customer"])``; one for each column of ``by``. Raises `DeclarationError` for anything else."""
-        return Reached(self, require_keys(keys, self.by))
+        ``spending.of(cards["customer"])``; one for each column of ``by``.
+
+        A model that reaches one group in two ways tells them apart by a ``prefix`` of their names in X, as in
+        ``activity.of(sky.col("sender"))`` beside ``activity.of(sky.col("receiver"), prefix="receiver")``.
+        Raises `DeclarationError` for keys that are no columns, and for a prefix that is no name.
+
+        >>> import skyloom as sky
+        >>> class Login(sky.Event):
+        ...     id: str = sky.key()
+        ...     at: sky.Timestamp = sky.time()
+        ...     account: str
+        >>> activity = sky.Features(sky.Source(Login), by="account", n=sky.count(over=["1h"]))
+        >>> sender, receiver = activity.of(sky.col("sender")), activity.of(sky.col("receiver"), prefix="receiver")
+        >>> (sender["n_1h"] - receiver["n_1h"]).named("busier").name
+        'busier'
+        """
+        given: Any = prefix
+        if given is not None and not (isinstance(given, str) and given.isidentifier()):
+            raise DeclarationError(f"{prefix!r} is no prefix of a name", fix='write one as in prefix="receiver"')
+        return Reached(self, require_keys(keys, self.by), prefix)
 
 
 @dataclass(frozen=True, eq=False)
 class Reached:
-    """Windowed features of the entity that other columns than those of ``by`` name."""
+    """Windowed features of the entity that other columns than those of ``by`` name; in X, their names begin with
+    ``prefix`` where there is one."""
 
     features: Features
     keys: tuple[Term, ...]
+    prefix: str | None = None
+
+    def __getitem__(self, name: str) -> Term:
+        """One of these features, as `Features.__getitem__` gives it."""
+        return looked_up(f"{id(self):x}", _known(self.features, name), self)
+
+
+def _known(features: Features, name: str) -> str:
+    """The name of a windowed feature. Raises `DeclarationError` (with the nearest names) when there is none of that name."""
+    known = [each for label, aggregate in features.aggregates.items() for each in aggregate.names(label)]
+    if name not in known:
+        near = nearest(name, known) or known
+        raise DeclarationError(
+            f"there is no windowed feature {name!r}", tried=", ".join(known), fix=f"did you mean {' or '.join(near)}?"
+        )
+    return name
 
 
 Feature = Columns | Term | Features | Reached

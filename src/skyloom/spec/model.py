@@ -63,18 +63,27 @@ class Model(Generic[Inputs, Fitted]):
     def groups(self) -> tuple[Features, ...]:
         """The groups of windowed features among its features and within its expressions, each once."""
         found: dict[int, Features] = {}
-        for feature in self.features:
-            whole = feature.features if isinstance(feature, Reached) else feature
-            groups = feature.groups.values() if isinstance(feature, Term) else [whole]
-            found |= {id(group): group for group in groups if isinstance(group, Features)}
+        for each in self.ways:
+            group = each.features if isinstance(each, Reached) else each
+            found[id(group)] = group
         return tuple(found.values())
+
+    @property
+    def ways(self) -> tuple[Features | Reached, ...]:
+        """The groups of windowed features among its features and within its expressions, in every way they are reached."""
+        found: list[object] = []
+        for feature in self.features:
+            found += feature.groups.values() if isinstance(feature, Term) else [feature]
+        return tuple(each for each in found if isinstance(each, Features | Reached))
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """The rows of entity tables that its features read, each after those that hold its keys."""
         terms: list[Term] = []
         for feature in self.features:
-            terms += [feature] if isinstance(feature, Term) else feature.keys if isinstance(feature, Reached) else ()
+            ways = feature.groups.values() if isinstance(feature, Term) else [feature]
+            terms += [key for way in ways if isinstance(way, Reached) for key in way.keys]
+            terms += [feature] if isinstance(feature, Term) else []
         return tuple(rows_of(terms))
 
 

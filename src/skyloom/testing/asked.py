@@ -10,7 +10,7 @@ from skyloom.kernel.ids import nearest
 from skyloom.kernel.schema import Schema, Type
 
 if TYPE_CHECKING:
-    from skyloom.spec.features import Features
+    from skyloom.spec.features import Features, Reached
     from skyloom.spec.table import Row, Table
 
 
@@ -55,13 +55,16 @@ class _Asked:
         self.moment, self.row, self.types, self.look = moment, dict(request), dict(types), look
         self.features: dict[str, Type] = {}
 
-    def add(self, token: str, declared: "Features | Row") -> None:
+    def add(self, token: str, declared: "Features | Reached | Row") -> None:
         """The columns of one declaration: a group's windowed features, or a row of an entity table."""
         from skyloom.spec.event import schema_of
-        from skyloom.spec.features import Features
+        from skyloom.spec.features import Features, Reached
 
         if isinstance(declared, Features):
             found = self.look(self.moment, declared, by=[self._column(name) for name in declared.by])
+            self.features |= {f"{token}.{name}": Type.FLOAT for name in found}
+        elif isinstance(declared, Reached):
+            found = self.look(self.moment, declared.features, by=[self._key(key) for key in declared.keys])
             self.features |= {f"{token}.{name}": Type.FLOAT for name in found}
         else:
             found = self.look(self.moment, declared.table, by=[self._key(key) for key in declared.keys])

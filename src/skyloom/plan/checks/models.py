@@ -8,16 +8,20 @@ from skyloom.kernel.expr import Term, columns_of, type_of
 from skyloom.kernel.schema import Type
 from skyloom.plan.checks.problem import Problem, unknown_column
 from skyloom.plan.function import complaint_of
-from skyloom.plan.inputs import expressions_of, feature_types, group_name, names_of
-from skyloom.plan.lookups import entities_of, request_schema
+from skyloom.plan.inputs import expressions_of, feature_types, names_of
+from skyloom.plan.lookups import request_schema
+from skyloom.plan.ways import entities_of, group_name
 from skyloom.plan.wording import did_you_mean, expression_text
 from skyloom.spec.event import schema_of
+from skyloom.spec.features import Reached
 from skyloom.spec.model import METRICS
 from skyloom.spec.project import Project
 from skyloom.spec.source import Columns
 
 TAKEN = ("t", "key", "label", "score")
 """Columns that training sets and packaged models have besides X."""
+
+_RENAME = "rename the features, or give each column once"
 
 
 def has_features(project: Project) -> Iterator[Problem]:
@@ -71,7 +75,7 @@ def columns_can_be_learned(project: Project) -> Iterator[Problem]:
         schema = request_schema(model, project)
         for expression in (e for feature in model.features for e in expressions_of(feature, project)):
             try:
-                kind = type_of(expression, schema, feature_types(project))
+                kind = type_of(expression, schema, feature_types(expression))
             except DeclarationError as error:
                 if all(column in schema for column in columns_of(expression)):
                     yield Problem(
@@ -105,9 +109,11 @@ def names_once(project: Project) -> Iterator[Problem]:
     for name, model in project.models.items():
         counts = Counter(known for feature in model.features for known in set(names_of(feature, project)))
         counts += Counter(n for f in model.features if isinstance(f, Columns) for n in set(f.names) if f.names.count(n) > 1)
+        reached = {known for way in model.ways if isinstance(way, Reached) for known in names_of(way, project)}
         for twice, times in counts.items():
             if times > 1:
-                yield Problem(name, f"several features are called {twice}", "rename the features, or give each column once")
+                fix = 'tell the ways to a group apart: .of(..., prefix="receiver")' if twice in reached else _RENAME
+                yield Problem(name, f"several features are called {twice}", fix)
 
 
 def names_are_free(project: Project) -> Iterator[Problem]:
