@@ -36,33 +36,33 @@ if TYPE_CHECKING:
 class View:
     """One transaction: spaces by name."""
 
-    __slots__ = ("_environment", "_found", "txn")
+    __slots__ = ("environment", "found", "txn")
 
     def __init__(self, environment: "Environment", txn: "lmdb.Transaction[bytes]", found: "Found") -> None:
-        self._environment = environment
-        self._found = found
+        self.environment = environment
         self.txn = txn
+        self.found = found
 
     def find(self, space: str) -> "lmdb._Database | None":
         """The database of a space, or ``None`` when it was never written."""
-        database = self._found.get(space)
+        database = self.found.get(space)
         if database is None:
-            slot = self.txn.get(_name(space), db=self._environment.directory)
+            slot = self.txn.get(_name(space), db=self.environment.directory)
             if slot is None:
                 return None
-            database = self._found[space] = self._environment.slots[int.from_bytes(slot, "big")]
+            database = self.found[space] = self.environment.slots[int.from_bytes(slot, "big")]
         return database
 
     def make(self, space: str) -> "lmdb._Database":
         """The database of a space, new if need be. Raises `DataError` when all are taken."""
         database = self.find(space)
         if database is None:
-            taken = {slot for _, slot in self.txn.cursor(db=self._environment.directory)}
+            taken = {slot for _, slot in self.txn.cursor(db=self.environment.directory)}
             slot = next((i for i in range(SPACES) if i.to_bytes(2, "big") not in taken), None)
             if slot is None:
-                raise DataError(f"{self._environment.path} holds {SPACES} spaces: there is no room for {space!r}")
-            self.txn.put(_name(space), slot.to_bytes(2, "big"), db=self._environment.directory)
-            database = self._found[space] = self._environment.slots[slot]
+                raise DataError(f"{self.environment.path} holds {SPACES} spaces: there is no room for {space!r}")
+            self.txn.put(_name(space), slot.to_bytes(2, "big"), db=self.environment.directory)
+            database = self.found[space] = self.environment.slots[slot]
         return database
 
     def drop(self, space: str) -> None:
@@ -70,8 +70,8 @@ class View:
         database = self.find(space)
         if database is not None:
             self.txn.drop(database, delete=False)
-            self.txn.delete(_name(space), db=self._environment.directory)
-            del self._found[space]
+            self.txn.delete(_name(space), db=self.environment.directory)
+            del self.found[space]
 
 
 class Reading:
@@ -83,11 +83,11 @@ class Reading:
         self._environment = environment
 
     def __enter__(self) -> View:
-        self._view = self._environment.begin(write=False)
+        self._view = View(self._environment, *self._environment.begin(write=False))
         return self._view
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._environment.end(self._view)
+        self._environment.end(self._view.txn)
 
 
 class Environment:
@@ -99,6 +99,7 @@ class Environment:
         self.path = path
         self.pid = os.getpid()
         self.holders = 0
+        self._driver = lmdb
         self._gate = Gate()
         self._found: tuple[int, Found] = (-1, {})
         private_folder(path)
@@ -140,12 +141,12 @@ class Environment:
         size = self.map_bytes
         try:
             with translated(self.path):
-                view = self.begin(write=True)
+                txn, found = self.begin(write=True)
                 try:
-                    yield view
-                    view.txn.commit()
+                    yield View(self, txn, found)
+                    txn.commit()
                 finally:
-                    self.end(view)
+                    self.end(txn)
         except Transient as error:
             if self.outgrown(error):
                 self.grow(size)
@@ -176,18 +177,16 @@ class Environment:
                 self.lmdb.reader_check()
                 self.lmdb.set_mapsize(2 * size)
 
-    def begin(self, *, write: bool) -> View:
-        """A transaction that has to be ended by `end`."""
-        import lmdb
-
+    def begin(self, *, write: bool) -> "tuple[lmdb.Transaction[bytes], Found]":
+        """A transaction that has to be ended by `end`, and where the spaces that somebody has asked for are."""
         while True:
             self._gate.enter()
             try:
                 txn = self.lmdb.begin(write=write)
-                return View(self, txn, {} if write else self._found_by(txn))
-            except lmdb.MapResizedError:
+                return txn, {} if write else self._found_by(txn)
+            except self._driver.MapResizedError:
                 self._gate.leave()
-            except lmdb.Error as error:
+            except self._driver.Error as error:
                 self._gate.leave()
                 raise explained(error, self.path) from error
             with self._gate.alone():
@@ -195,15 +194,14 @@ class Environment:
 
     def _found_by(self, txn: "lmdb.Transaction[bytes]") -> "Found":
         """Where spaces are, for all readers of one moment: between two commits none moves."""
-        moment, found = self._found
-        if moment != txn.id():
-            found = {}
-            self._found = txn.id(), found
-        return found
+        last, moment = self._found, txn.id()
+        if last[0] != moment:
+            last = self._found = moment, {}
+        return last[1]
 
-    def end(self, view: View) -> None:
+    def end(self, txn: "lmdb.Transaction[bytes]") -> None:
         """Undo a transaction that was not committed, and let the map change."""
-        view.txn.abort()
+        txn.abort()
         self._gate.leave()
 
     def sync(self) -> None:

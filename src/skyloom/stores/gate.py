@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from threading import get_ident
 
 from skyloom.kernel.errors import Transient
 
@@ -12,38 +13,49 @@ _PATIENCE_S = 10.0
 class Gate:
     """Counts who is inside; `alone` shuts it and waits until they have left. Safe for threads.
 
-    A thread that is inside may enter again while it is shut: else it would wait for itself.
+    A thread that is inside may enter again while it is shut: else it would wait for itself. Who enters takes no lock while
+    the gate is open: first it is inside, then it looks; who shuts it shuts it first, then looks who is inside. One of the
+    two sees the other.
     """
 
     def __init__(self, patience_s: float = _PATIENCE_S) -> None:
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
-        self._inside = 0
+        self._changed = threading.Condition(threading.Lock())
+        self._inside: dict[int, int] = {}  # how often each thread has entered; each writes its own entry
         self._shut = False
-        self._mine = threading.local()
         self._patience_s = patience_s
 
     def enter(self) -> None:
         """Go in; waits while somebody is alone inside."""
-        depth: int = getattr(self._mine, "depth", 0)
-        with self._lock:
-            while self._shut and not depth:
+        inside, me = self._inside, get_ident()
+        depth = inside.get(me, 0)
+        inside[me] = depth + 1
+        if self._shut and not depth:
+            self._wait(me)
+
+    def _wait(self, me: int) -> None:
+        with self._changed:
+            while self._shut:
+                del self._inside[me]
+                self._changed.notify_all()
                 self._changed.wait()
-            self._inside += 1
-        self._mine.depth = depth + 1
+                self._inside[me] = 1
 
     def leave(self) -> None:
         """Go out."""
-        self._mine.depth -= 1
-        with self._lock:
-            self._inside -= 1
-            if self._shut:
+        inside, me = self._inside, get_ident()
+        depth = inside[me]
+        if depth > 1:
+            inside[me] = depth - 1
+        else:
+            del inside[me]
+        if self._shut:
+            with self._changed:
                 self._changed.notify_all()
 
     @contextmanager
     def alone(self) -> Generator[None]:
         """Be inside with nobody else. Raises `Transient` when the others do not leave in ten seconds."""
-        if getattr(self._mine, "depth", 0):
+        if get_ident() in self._inside:
             raise Transient(
                 "the store's map cannot change size inside a transaction", fix="end the outer one, then try again"
             )

@@ -1,8 +1,8 @@
 """One environment per folder and process, whoever asks."""
 
-import os
 import threading
 from collections.abc import Callable
+from os import getpid
 from pathlib import Path
 
 from skyloom.kernel.errors import UsageError
@@ -37,7 +37,7 @@ class Sharing:
 
 def check_process(environment: Environment) -> None:
     """Raises `UsageError` in a process that was forked from the one that opened the environment."""
-    if environment.pid != os.getpid():
+    if environment.pid != getpid():
         raise UsageError(
             f"{environment.path} was opened before this process was forked",
             fix="open it in the new process alone, or start processes by spawning",
@@ -58,10 +58,12 @@ class Handle:
 
     def environment(self) -> Environment:
         """The environment. Raises `UsageError` when it was closed, or in a forked process."""
+        environment = self._environment
         if self._closed:
-            raise UsageError(f"{self._environment.path} was closed", fix="open it again")
-        check_process(self._environment)
-        return self._environment
+            raise UsageError(f"{environment.path} was closed", fix="open it again")
+        if environment.pid != getpid():
+            check_process(environment)
+        return environment
 
     def close(self) -> None:
         """Let go. The handle cannot be used any more."""

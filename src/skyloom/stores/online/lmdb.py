@@ -55,7 +55,7 @@ class LmdbOnline:
         """
         environment = self._handle.environment()
         with environment.writing() as view:
-            yield _Writer(view)
+            yield _Writer(environment, view.txn, view.found)
             self._marker.set()
         if durable:
             self._settle(environment)
@@ -79,72 +79,69 @@ class LmdbOnline:
         self._marker.close()
 
 
-class _Read:
-    """The view of a `LmdbOnline`, for a ``with`` block. Serving enters one for every request: so few layers."""
-
-    __slots__ = ("_environment", "_view")
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-
-    def __enter__(self) -> OnlineReader:
-        self._view = self._environment.begin(write=False)
-        return _Reader(self._view)
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._environment.end(self._view)
-        if value is not None:
-            with translated(self._environment.path):
-                raise value
-
-
-class _Reader:
-    __slots__ = ("_view",)
-
-    def __init__(self, view: View) -> None:
-        self._view = view
+class _Reader(View):
+    __slots__ = ()
 
     def get(self, space: str, key: bytes) -> bytes | None:
-        database = self._view.find(space)
-        return None if database is None else self._view.txn.get(key, db=database)
+        database = self.find(space)
+        return None if database is None else self.txn.get(key, db=database)
 
     def fetch(self, pairs: Sequence[Pair]) -> list[bytes | None]:
-        find, get = self._view.find, self._view.txn.get
-        return [None if (database := find(space)) is None else get(key, None, database) for space, key in pairs]
+        known, find, get = self.found.get, self.find, self.txn.get
+        return [None if (db := known(space) or find(space)) is None else get(key, None, db) for space, key in pairs]
 
     def get_many(self, space: str, keys: Sequence[bytes]) -> list[bytes | None]:
-        database = self._view.find(space)
+        database = self.find(space)
         if database is None:
             return [None] * len(keys)
-        with self._view.txn.cursor(db=database) as cursor:
+        with self.txn.cursor(db=database) as cursor:
             found: dict[bytes, bytes] = dict(cursor.getmulti(keys))
         return [found.get(key) for key in keys] if found else [None] * len(keys)
 
     def scan(self, space: str, prefix: bytes = b"", start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        database = self._view.find(space)
+        database = self.find(space)
         if database is None:
             return
-        with self._view.txn.cursor(db=database) as cursor:
+        with self.txn.cursor(db=database) as cursor:
             there = _first(cursor, max(prefix, start))
             while there and cursor.key().startswith(prefix):
                 yield cursor.item()
                 there = cursor.next()
 
 
+class _Read(_Reader):
+    """The view of a `LmdbOnline`, for a ``with`` block. Serving enters one for every request: so few layers."""
+
+    __slots__ = ()
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+
+    def __enter__(self) -> OnlineReader:
+        self.txn, self.found = self.environment.begin(write=False)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.environment.end(self.txn)
+        if value is not None:
+            with translated(self.environment.path):
+                raise value
+
+
 class _Writer(_Reader):
     __slots__ = ()
 
     def put_many(self, space: str, pairs: Sequence[tuple[bytes, bytes]], *, keep_ms: int | None = None) -> None:
-        with self._view.txn.cursor(db=self._view.make(space)) as cursor:
+        with self.txn.cursor(db=self.make(space)) as cursor:
             cursor.putmulti(pairs)
 
     def put(self, space: str, key: bytes, value: bytes) -> None:
-        self._view.txn.put(key, value, db=self._view.make(space))
+        self.txn.put(key, value, db=self.make(space))
 
     def delete(self, space: str, key: bytes) -> None:
-        database = self._view.find(space)
+        database = self.find(space)
         if database is not None:
-            self._view.txn.delete(key, db=database)
+            self.txn.delete(key, db=database)
 
 
 def _first(cursor: "lmdb.Cursor[bytes]", key: bytes) -> bool:
