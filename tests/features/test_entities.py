@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyloom.features.entities import NOBODY, entity_codes
-from skyloom.features.spaces import entity_key
+from skyloom.kernel.entity import entity_key
 
 TEXTS = st.text("a1:(si#", max_size=4)
 ENTITIES = st.one_of(

@@ -14,8 +14,8 @@ from tests.features.replay import Played, ask, differences, last_offset, parts
 
 from skyloom.features.fold import Folded, SourceFold
 from skyloom.features.seen import key_bytes
-from skyloom.features.spaces import entity_key
 from skyloom.ingest.codec import decode, event_schema
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.units import DAY, HOUR, MINUTE, SECOND
 
 CUTS = st.lists(st.integers(1, 4), max_size=4)

@@ -10,8 +10,9 @@ from tests.features.oracle import Happened
 
 from skyloom.features.fold import SourceFold
 from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.spaces import entity_key, tiles_space
+from skyloom.features.spaces import tiles_space
 from skyloom.ingest.codec import decode
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import DataError
 
 
