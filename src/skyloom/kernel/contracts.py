@@ -10,6 +10,7 @@ CONTRACTS = {
     "events": "events in: POST /events/SOURCE",
     "open-inference": "the Open Inference Protocol v2 (KServe, Triton, MLServer)",
     "health": "health and metrics",
+    "repository": "Triton's control of the repository: loads and unloads a released model",
     "sagemaker": "Amazon SageMaker: real-time, asynchronous and batch transform",
     "sagemaker-multi-model": "SageMaker's multi-model endpoints: load, list, unload and ask models by name",
     "vertex": "Google Vertex AI: AIP_HEALTH_ROUTE, AIP_PREDICT_ROUTE, raw predictions",

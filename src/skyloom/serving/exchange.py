@@ -20,6 +20,7 @@ from skyloom.serving.wire import Call, Reply
 
 _T = TypeVar("_T")
 
+_ROW = 64  # bytes of a row's answer, about
 _LIGHT = 16_384
 """Bodies of JSON up to so many bytes are read on the event loop itself; tables never are."""
 
@@ -50,9 +51,8 @@ class Exchange:
         media = media_of(call.content_type)
         kind = kind_of(media)
         body = unpack(call.body, call.headers.get("content-encoding", ""), longest or self.longest)
-        if kind == formats.JSON and len(body) <= _LIGHT:
-            return read(kind, media, route.rows, route.source, body)
-        return await self._aside(read, kind, media, route.rows, route.source, body)
+        size = len(body) if kind == formats.JSON else _LIGHT + 1
+        return await self.done(size, read, kind, media, route.rows, route.source, body)
 
     async def predict(self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
         """The answers to rows; as `Answering.predict`."""
@@ -62,11 +62,12 @@ class Exchange:
         self, call: Call, found: Sequence[Prediction], media: Media, outputs: Sequence[str] | None, shape: Shape
     ) -> Reply:
         """Predictions in a format, packed when the caller accepts that."""
-        if media.type == formats.JSON and len(found) == 1:
-            return written(found, media, outputs, shape)
-        answer = await self._aside(written, found, media, outputs, shape)
+        size = len(found) * _ROW if media.type == formats.JSON else _LIGHT + 1
+        answer = await self.done(size, written, found, media, outputs, shape)
         return packed(answer, call.headers.get("accept-encoding", ""))
 
-    async def _aside(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """Done on a thread, so that others are not held up."""
+    async def done(self, size: int, function: Callable[..., _T], *arguments: Any) -> _T:
+        """What a function answers; on a thread when ``size`` (bytes) is no little, so that others are not held up."""
+        if size <= _LIGHT:
+            return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)

@@ -1,11 +1,12 @@
 """What a serving process is given: ports, and the few limits it keeps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from skyloom.kernel.clock import Clock
+from skyloom.kernel.contracts import DEFAULT
 from skyloom.ports import Log, Objects, OnlineStore, Verifier
 from skyloom.serving.logbook import WhenFull
 
@@ -40,7 +41,8 @@ class Limits(msgspec.Struct, frozen=True):
 class Services:
     """The ports that serving works with. ``on_listen`` is told the port once the socket listens, ``on_ready`` is called
     when the first release is served (both by the main thread). ``grpc`` is where to listen for gRPC, if anywhere, and
-    ``on_grpc`` is told its port."""
+    ``on_grpc`` is told its port. ``contracts`` are those that are spoken; ``model`` answers where a request names none;
+    ``trust_platform`` says that a cloud in front has authenticated callers; ``environ`` is what that cloud says."""
 
     objects: Objects
     verifier: Verifier
@@ -52,5 +54,9 @@ class Services:
     when_full: WhenFull = WhenFull.DROP
     on_listen: Callable[[int], None] = lambda port: None
     on_ready: Callable[[], None] = lambda: None
+    contracts: Sequence[str] = DEFAULT
+    model: str | None = None
+    trust_platform: bool = False
+    environ: Mapping[str, str] = field(default_factory=dict[str, str])
     grpc: Listen | None = None
     on_grpc: Callable[[int], None] = lambda port: None

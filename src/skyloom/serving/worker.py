@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, NoReturn
 from skyloom.kernel.errors import MissingExtra
 from skyloom.serving.answering import Answering
 from skyloom.serving.app import App
-from skyloom.serving.contracts.events import Events
-from skyloom.serving.contracts.health import Health
-from skyloom.serving.contracts.open_inference import OpenInference
+from skyloom.serving.contracts.catalog import Parts, endpoints_of
 from skyloom.serving.contracts.open_inference_service import InferenceService
-from skyloom.serving.contracts.predict import Predict
+from skyloom.serving.exchange import Exchange
 from skyloom.serving.ingestion import Ingestion
 from skyloom.serving.life import Life
 from skyloom.serving.listener import HttpServer, listening
@@ -66,12 +64,10 @@ class Worker:
         self._obedience = Obedience(services.objects, services.verifier, services.online, clock, metrics)
         answering = Answering(Predictor(self._logbook, self._shadow, clock, metrics), executor)
         self._inference = InferenceService(answering, self._life, clock)
-        endpoints = [
-            *Health(self._life, metrics).endpoints(),
-            *Predict(answering).endpoints(),
-            *OpenInference(self._inference, limits.tensor_bytes).endpoints(),
-            *Events(Ingestion(services.log, clock, metrics, executor)).endpoints(),
-        ]
+        ingestion = Ingestion(services.log, clock, metrics, executor)
+        exchange = Exchange(answering, executor, services.model, limits.body_bytes)
+        parts = Parts(answering, exchange, self._inference, ingestion, self._life, metrics, limits, services.environ)
+        endpoints = endpoints_of(parts, services.contracts, trust_platform=services.trust_platform)
         self._app = App(Table(endpoints), self._obedience, self._life, metrics, limits)
 
     async def run(self) -> bool:
@@ -104,7 +100,8 @@ class Worker:
         except ModuleNotFoundError as error:
             raise MissingExtra(error.name or "grpc", "grpc") from error
         around = Around(self._obedience, self._life, self._metrics)
-        server = GrpcServer(self._inference, around, self._services.limits.tensor_bytes, repository=False)
+        wanted = "repository" in self._services.contracts
+        server = GrpcServer(self._inference, around, self._services.limits.tensor_bytes, repository=wanted)
         self._services.on_grpc(await server.start(listen))
         return server
 

@@ -1,14 +1,22 @@
-"""Skyloom's own contract: ``POST /predict/{model}`` with one request, or with ``{"instances": [...]}``."""
+"""Skyloom's own contract: ``POST /predict/{model}`` with one request, with ``{"instances": [...]}``, or with any format."""
+
+from typing import Any
 
 import msgspec
 
 from skyloom.serving.answering import Answering
 from skyloom.serving.body import decode, read_row
-from skyloom.serving.loaded import LoadedRelease
+from skyloom.serving.exchange import Exchange
+from skyloom.serving.formats import media as formats
+from skyloom.serving.formats.media import Media, wanted
+from skyloom.serving.formats.writing import OUTPUTS
+from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.predict import Prediction
-from skyloom.serving.router import route_for
 from skyloom.serving.table import Endpoint
 from skyloom.serving.wire import Call, Problem, Reply, reply
+
+_PLAIN = frozenset({"application/json", "", "application/json; charset=utf-8", "application/x-www-form-urlencoded"})
+_ANY = frozenset({"", "*/*", "application/json"})
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -23,10 +31,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Predict:
-    """Answers one request with one object, a list of requests with ``{"predictions": [...]}``."""
+    """Answers one request with one object, ``{"instances": [...]}`` and tables with ``{"predictions": [...]}``, and a list,
+    ``{"data": [...]}`` or ``{"features": [...]}`` with ``{"prediction": [...]}``, the scores alone."""
 
-    def __init__(self, answering: Answering) -> None:
-        self._answering = answering
+    def __init__(self, answering: Answering, exchange: Exchange) -> None:
+        self._answering, self._exchange = answering, exchange
 
     def endpoints(self) -> list[Endpoint]:
         """``POST /predict`` is there for a server of one model."""
@@ -37,14 +46,43 @@ class Predict:
 
     async def predict(self, call: Call) -> Reply:
         release = call.release
-        route = route_for(release, call.parameters.get("model"))
+        route = self._exchange.route(call)
+        plain = call.content_type in _PLAIN and call.body.startswith(b"{")
+        if not plain or call.headers.get("accept", "") not in _ANY:
+            return await self._exchanged(call, route)
         many = _instances(call.body)
         if many is None:
+            if _is_flask(call.body, route):
+                return await self._exchanged(call, route)
             found = await self._answering.predict(release, route, [read_row(route.rows, call.body)])
             return reply(_answer(release, found[0]))
         rows = [read_row(route.rows, each, f"instances[{index}]: ") for index, each in enumerate(many)]
         found = await self._answering.predict(release, route, rows)
         return reply({"predictions": [_answer(release, each) for each in found]})
+
+    async def _exchanged(self, call: Call, route: LoadedRoute) -> Reply:
+        """Bodies and answers of other formats. Tables and lines are answered with all there is to say."""
+        media = wanted(call.headers.get("accept", ""), Media(formats.JSON))
+        asked = await self._exchange.read(call, route)
+        if not asked.rows and asked.form == "rows":
+            raise Problem(400, "there is no row")
+        found = await self._exchange.predict(call, route, asked.rows)
+        if media.type != formats.JSON:
+            media = Media(media.type, {"header": "present", **media.parameters})
+            return await self._exchange.write(call, found, media, asked.outputs or OUTPUTS, list)
+        if asked.form in ("rows", "data", "features") and asked.outputs is None and "outputs" not in media.parameters:
+            return await self._exchange.write(call, found, media, None, lambda values: {"prediction": values})
+        if asked.form == "row":
+            return reply(_answer(call.release, found[0]))
+        return reply({"predictions": [_answer(call.release, each) for each in found]})
+
+
+def _is_flask(body: bytes, route: LoadedRoute) -> bool:
+    """Whether a body has the keys of the tutorials' servers; the cheap look at the bytes comes first."""
+    if b'"data"' not in body and b'"features"' not in body:
+        return False
+    whole: Any = decode(body)
+    return isinstance(whole, dict) and any(key in whole and key not in route.rows.schema for key in ("data", "features"))
 
 
 def _instances(body: bytes) -> list[msgspec.Raw] | None:

@@ -43,8 +43,12 @@ def asked_of(rows: RowType, value: object) -> Asked:
     form = envelope_of(document, rows.schema)
     if form is None:
         return Asked([read_item(rows, document, "")], "row", None)
-    items = _ITEMS[form](document, rows.schema)
-    return Asked(read_items(rows, items, form), form, _outputs(document))
+    return Asked(read_items(rows, items_of(document, form, rows.schema), form), form, _outputs(document))
+
+
+def items_of(document: Mapping[str, object], form: str, schema: Schema) -> Items:
+    """What an envelope of a document holds: for each row an object or a list, not yet judged."""
+    return _ITEMS[form](document, schema)
 
 
 def envelope_of(document: Mapping[str, object], schema: Schema) -> str | None:
