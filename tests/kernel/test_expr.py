@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from skyloom.kernel.columns import ARROW_TYPES, arrow_schema, evaluate_columns
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.expr import (
+    DEEPEST,
     PARTS,
     Expression,
     Term,
@@ -376,3 +378,46 @@ def test_columns_are_named_once_in_order_of_use() -> None:
 
 def test_numbers_are_finite_and_no_bools() -> None:
     assert [is_number(value) for value in (1, 1.5, True, "1", math.nan, math.inf, None)] == [True, True, *[False] * 5]
+
+
+def test_a_name_is_a_text() -> None:
+    wrong: Any
+    for wrong in (None, 3, "", "a b", b"a", col("a")):
+        with pytest.raises(DeclarationError, match="is no name of a feature"):
+            (col("a") + 1).named(wrong)
+
+
+NESTED: dict[str, tuple[str, Callable[[Term], Term]]] = {
+    "sums": ("f", lambda term: term + 1),
+    "alternatives": ("i", lambda term: coalesce(term, 1.5)),
+    "conditions": ("b", lambda term: ~(term & col("b"))),
+    "choices": ("i", lambda term: where(col("b"), term, 0)),
+    "texts": ("s", lambda term: term.lower()),
+}
+
+
+@pytest.mark.parametrize("name", list(NESTED))
+def test_the_deepest_expression_works_everywhere_and_a_deeper_one_is_refused(name: str) -> None:
+    column, deeper = NESTED[name]
+    term = col(column)
+    while term.depth <= DEEPEST - deeper(col(column)).depth:
+        term = deeper(term)
+    with pytest.raises(DeclarationError, match=f"nested more than {DEEPEST} operations deep") as refused:
+        deeper(term)
+    assert "a + b" in refused.value.fix
+    row = {"f": 1.5, "i": 2, "b": True, "s": "x"}
+    types = {"f": Type.FLOAT, "i": Type.INT, "b": Type.BOOL, "s": Type.STRING}
+    full, kind = typed(term.expression, types, {})
+    table = pa.table({key: pa.array([value], ARROW_TYPES[types[key]]) for key, value in row.items()})
+    assert evaluate_columns(full, table).to_pylist() == [evaluate_row(full, row)]
+    assert msgspec.json.decode(msgspec.json.encode(full), type=Expression) == full
+    assert columns_of(full)[-1] in row
+    assert kind in types.values()
+
+
+def test_a_part_that_is_used_twice_again_and_again_is_refused_before_it_fills_the_memory() -> None:
+    term = col("f")
+    while term.parts < 5_000:
+        term = term + term
+    with pytest.raises(DeclarationError, match="more than 10,000 parts"):
+        term + term

@@ -1,10 +1,9 @@
-"""Drift: one rule with three gates, so that it alerts at most about once a year for each feature.
+"""Drift: one rule with two gates, so that of the windows of a column that did not change one in a hundred seems to drift.
 
-A column's window drifts when (a) its distance to the reference is beyond what the reference's own windows show among
-themselves, and beyond the sampling error of its own rows, (b) it is beyond an effect floor, and (c) the window before
-drifted too. Then it is latched for seven days.
+It drifts when its distance to the reference is (a) beyond what the reference's own windows show among themselves, and beyond
+the sampling error of its own rows, and (b) beyond an effect floor.
 Distances: Kolmogorov-Smirnov over the reference's quantile bins, total variation for categories, the difference of rates
-for missing values. Drift belongs in a digest: it never pages, and it never retrains by itself.
+for missing values. Drift is shown to who looks: it never pages, and it never retrains by itself.
 """
 
 import math
@@ -22,7 +21,6 @@ MISSING_FLOOR = 0.01
 MIN_ROWS = 500
 MIN_WINDOWS = 3
 REFERENCE_WEEKS = 12
-LATCH_MS = 7 * DAY_MS
 CONFIDENCE = 0.99
 _SMALLEST = 1e-4
 
@@ -38,33 +36,17 @@ class ColumnDrift(msgspec.Struct, frozen=True):
     rule: str
 
 
-class DriftState(msgspec.Struct, frozen=True):
-    """Which columns drifted in the last window, and until when (ms) which are latched; keys are ``column/aspect``."""
-
-    before: tuple[str, ...] = ()
-    latched: dict[str, int] = {}
-
-
 def compare(current: Profile, references: Sequence[Profile], bins: dict[str, Bins]) -> list[ColumnDrift]:
-    """One window against the reference's windows (same weekday), column by column: gates (a) and (b).
+    """One window against the reference's windows (same weekday), column by column.
 
     The sampling error is that of the two samples at 99% (Kolmogorov-Smirnov bound, chi-squared). With fewer than three
-    reference windows it is all there is for gate (a), and knows nothing of the days' own variation; ``rule`` says so.
+    reference windows it is all there is for that, and knows nothing of the days' own variation; ``rule`` says so.
     """
     found: list[ColumnDrift] = []
     for name, each in bins.items():
         windows = [reference.columns[name] for reference in references]
         found += [_values(name, each, current.columns[name], windows), _missing(name, current.columns[name], windows)]
     return found
-
-
-def alert(state: DriftState, window: Sequence[ColumnDrift], now_ms: int) -> tuple[DriftState, list[ColumnDrift]]:
-    """Gate (c) and the latch: the next state and the columns to tell about now."""
-    drifted = {f"{each.column}/{each.aspect}": each for each in window if each.drifted}
-    latched = {name: until for name, until in state.latched.items() if until > now_ms}
-    told = [name for name in drifted if name in state.before and name not in latched]
-    latched.update(dict.fromkeys(told, now_ms + LATCH_MS))
-    return DriftState(tuple(sorted(drifted)), latched), [drifted[name] for name in told]
 
 
 def same_weekday(windows: Sequence[tuple[int, Profile]], start_ms: int) -> list[Profile]:

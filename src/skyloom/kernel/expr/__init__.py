@@ -23,6 +23,7 @@ from skyloom.kernel.expr.row import evaluate_row, reader
 from skyloom.kernel.expr.tree import (
     ARITHMETIC,
     COMPARISON,
+    DEEPEST,
     LOGIC,
     PARTS,
     Expression,
@@ -45,6 +46,7 @@ from skyloom.kernel.expr.zones import utc_offset
 __all__ = [
     "ARITHMETIC",
     "COMPARISON",
+    "DEEPEST",
     "LOGIC",
     "PARTS",
     "Expression",

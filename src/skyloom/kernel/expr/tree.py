@@ -21,6 +21,10 @@ PARTS = ("second", "minute", "hour", "weekday", "day", "month", "year")
 
 HASH_BITS = 60
 _MOST_BUCKETS = 2**31
+DEEPEST = 200
+"""How many operations may stand within each other: what reads a tree goes down as deep, and Python's stack has an end."""
+LONGEST = 10_000
+"""How many parts an expression may have."""
 
 
 class Expression(msgspec.Struct, frozen=True):
@@ -36,7 +40,8 @@ class Term:
     """An expression being written, with Python's operators.
 
     ``name`` is what it is called as a feature of a model, when it was given a name; ``groups`` are the declarations behind
-    its looked-up features, by the part of their names before the dot.
+    its looked-up features, by the part of their names before the dot. ``depth`` is how many operations stand within each
+    other in it, at most `DEEPEST`, and ``parts`` how many operations, columns and literals it has, at most `LONGEST`.
 
     >>> (col("delay") > 15).expression.op
     '>'
@@ -44,10 +49,19 @@ class Term:
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
-    def __init__(self, expression: Expression, name: str | None = None, groups: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        expression: Expression,
+        name: str | None = None,
+        groups: Mapping[str, Any] | None = None,
+        *,
+        depth: int = 0,
+        parts: int = 1,
+    ) -> None:
         self.expression = expression
         self.name = name
         self.groups: Mapping[str, Any] = groups or {}
+        self.depth, self.parts = depth, parts
 
     def _with(self, op: str, other: Operand) -> "Term":
         return _made(op, self, other)
@@ -57,9 +71,10 @@ class Term:
 
     def named(self, name: str) -> "Term":
         """The same, as a feature that is called ``name`` in X. Raises `DeclarationError` when that is no name."""
-        if not name.isidentifier():
+        given: Any = name
+        if not isinstance(given, str) or not given.isidentifier():
             raise DeclarationError(f"{name!r} is no name of a feature", fix='write one as in .named("amount_z")')
-        return Term(self.expression, name, self.groups)
+        return Term(self.expression, name, self.groups, depth=self.depth, parts=self.parts)
 
     def __add__(self, other: Operand) -> "Term":
         return self._with("+", other)
@@ -201,8 +216,22 @@ def _text(op: str, text: object) -> str:
 
 
 def _made(op: str, *operands: Operand, value: Scalar = None) -> Term:
-    groups = {name: group for each in operands if isinstance(each, Term) for name, group in each.groups.items()}
-    return Term(Expression(op, tuple(map(_expression, operands)), value), groups=groups)
+    terms = [each for each in operands if isinstance(each, Term)]
+    depth = 1 + max((each.depth for each in terms), default=0)
+    parts = 1 + len(operands) - len(terms) + sum(each.parts for each in terms)
+    if depth > DEEPEST:
+        raise DeclarationError(
+            f"an expression is nested more than {DEEPEST} operations deep",
+            fix="join halves of a long chain, as in (a + b) + (c + d), or compute it in the training function",
+        )
+    if parts > LONGEST:
+        raise DeclarationError(
+            f"an expression has more than {LONGEST:,} parts",
+            tried="a part that is used twice counts twice",
+            fix="make several features of it, or compute it in the training function",
+        )
+    groups = {name: group for each in terms for name, group in each.groups.items()}
+    return Term(Expression(op, tuple(map(_expression, operands)), value), groups=groups, depth=depth, parts=parts)
 
 
 def _expression(operand: Operand) -> Expression:
