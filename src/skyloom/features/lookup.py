@@ -10,9 +10,10 @@ from skyloom.features.finished import Finished, Values
 from skyloom.features.kernel import read_packed
 from skyloom.features.layout import other_layout
 from skyloom.features.program import Program, compile_group
-from skyloom.features.spaces import entity_key, tiles_space, unpack
+from skyloom.features.spaces import tiles_space, unpack
 from skyloom.features.standing import Partitions, Standing, standings
 from skyloom.features.tiles import OK, TOO_OLD, UNREADABLE
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import DataError, Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineStore, Pair
@@ -76,12 +77,12 @@ class OnlineFeatures:
         for group, source, built, tiles, key in places:
             stored = found[source]
             offset = as_of[group.first.place] = 0 if stored is None else unpack(stored)
-            if offset and found[built] is None:
+            if offset and found[built] != stored:  # it was not folded with the rest
                 raise _unbuilt(group.definition)
             for each in group.more:
                 stored = found[asked[each.source]]
                 offset = as_of[each.place] = 0 if stored is None else unpack(stored)
-                if offset and found[asked[each.group]] is None:
+                if offset and found[asked[each.group]] != stored:
                     raise _unbuilt(group.definition)
             values.append(_values(group, key, None if tiles < 0 else found[tiles], t_ms))
         return Snapshot(values, as_of)

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from skyloom.features.spaces import entity_key, tiles_space, unpack
+from skyloom.features.spaces import tiles_space, unpack
 from skyloom.features.standing import Partitions, standings
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineStore, Pair
@@ -64,8 +65,8 @@ class OnlineTables:
         if unknown and self._learn(unknown, stored[len(pairs) :]):
             return self.read(wanted)
         as_of = {each.place: _offset(found) for (_, each), found in zip(standing, stored[::2], strict=False)}
-        for (table, each), found in zip(standing, stored[1::2], strict=False):
-            if found is None and as_of[each.place]:
+        for (table, each), at, found in zip(standing, stored[::2], stored[1::2], strict=False):
+            if found != at and as_of[each.place]:
                 raise Transient(f"the table {table.name} is still being built", fix="ask again in a moment")
         rows = stored[len(pairs) - len(tables) : len(pairs)]
         return Rows([_row(*each) for each in zip(tables, wanted, rows, strict=True)], as_of)
