@@ -39,30 +39,38 @@ def up(profile: ProfileOption = "local", json: JsonOption = False) -> int:
 
 def serve(
     port: Annotated[
-        int | None, typer.Option("--port", help="Where to listen; by default serving.port. 0 picks one.")
+        int | None,
+        typer.Option("--port", help="Where to listen; by default what the platform says, or serving.port. 0 picks one."),
     ] = None,
+    address: Annotated[
+        str, typer.Option("--address", help="The address to listen on; 0.0.0.0 for callers outside of a container.")
+    ] = "127.0.0.1",
     profile: ProfileOption = "local",
     json: JsonOption = False,
 ) -> None:
     """Serve the present release, and nothing else: no control plane is needed."""
+    import os
     from dataclasses import replace
 
     from skyloom.engines.local import notify_ready, tie_to_parent
     from skyloom.platform import open_platform
     from skyloom.runtime.serve import services_of
+    from skyloom.serving.platforms import listen_on
     from skyloom.serving.services import Listen
     from skyloom.serving.worker import serve as run
 
     tie_to_parent()
     out, platform = Out(json=json), open_platform(profile=profile)
-    wanted = platform.profile.serving.port if port is None else port
+    serving = platform.profile.serving
+    usual = Listen(address, serving.port if port is None else port)
+    listen = usual if port is not None else listen_on(serving.contracts, os.environ, usual)
 
     def on_listen(chosen: int) -> None:
-        out.line(f"listening on http://127.0.0.1:{chosen}; Ctrl-C ends it")
-        out.document({"serving": f"http://127.0.0.1:{chosen}"})
+        out.line(f"listening on http://{listen.address}:{chosen}; Ctrl-C ends it")
+        out.document({"serving": f"http://{listen.address}:{chosen}"})
 
     def on_grpc(chosen: int) -> None:
         out.line(f"and on 127.0.0.1:{chosen} for gRPC")
 
-    services = services_of(platform, Listen(port=wanted))
+    services = services_of(platform, listen)
     run(replace(services, on_listen=on_listen, on_grpc=on_grpc, on_ready=notify_ready))

@@ -1,5 +1,6 @@
 """The process that serves: ``python -m skyloom.runtime.serve DIRECTORY PROFILE [SOCKET [GRPC_PORT]]``."""
 
+import os
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -12,7 +13,8 @@ from skyloom.serving.worker import serve
 
 def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None) -> Services:
     """The ports that serving needs, and no others. ``grpc_port`` goes before the profile's."""
-    wanted = platform.profile.serving.grpc_port if grpc_port is None else grpc_port
+    serving = platform.profile.serving
+    wanted = serving.grpc_port if grpc_port is None else grpc_port
     return Services(
         objects=platform.objects,
         verifier=platform.verifier,
@@ -22,6 +24,10 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
         listen=listen,
         on_ready=notify_ready,
         grpc=None if wanted is None else Listen(port=wanted),
+        contracts=serving.contracts,
+        model=serving.model,
+        trust_platform=serving.trust_platform,
+        environ=os.environ,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from skyloom.kernel.contracts import DEFAULT, known_contracts
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.ids import nearest
 
@@ -22,11 +23,18 @@ class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where serving listens, and with how many processes; ``grpc_port``: where for gRPC, if anywhere."""
+    """Where serving listens, and with how many processes; ``grpc_port``: where for gRPC, if anywhere.
+
+    ``contracts`` are those that it speaks (`skyloom.kernel.contracts`); ``model`` answers requests that name none;
+    ``trust_platform`` opens the contracts of clouds to callers without a key, since the cloud has authenticated them.
+    """
 
     port: int = 8080
     workers: int = 1
     grpc_port: int | None = None
+    contracts: tuple[str, ...] = DEFAULT
+    model: str | None = None
+    trust_platform: bool = False
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,7 +129,18 @@ def _check_keys(where: str, table: object, kind: type[msgspec.Struct]) -> None:
 
 
 def _sensible(name: str, profile: Profile) -> Profile:
+    try:
+        contracts = known_contracts(profile.serving.contracts)
+    except DeclarationError as error:
+        raise DeclarationError(
+            f"{FILE}: serving.contracts of [{name}]: {error.what}", tried=error.tried, fix=error.fix
+        ) from error
     faults = [
+        (
+            "sagemaker-multi-model" in contracts and profile.serving.workers > 1,
+            f"sagemaker-multi-model with serving.workers = {profile.serving.workers}",
+            "give it one process, which alone knows what it has loaded",
+        ),
         (profile.clock not in CLOCKS, f"clock = {profile.clock!r}", 'say clock = "system" or clock = "data"'),
         (
             not 0 <= profile.serving.port <= 65535,
