@@ -84,8 +84,13 @@ class PostgresqlServer:
         """The name of a database that holds nothing."""
         name = name or f"db_{uuid4().hex[:12]}"
         with self.connect() as connection:
-            connection.execute(f'CREATE DATABASE "{name}" STRATEGY file_copy TEMPLATE template0'.encode())
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
         return name
+
+    def drop_database(self, name: str) -> None:
+        """Without it, whoever is connected."""
+        with self.connect() as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
     def _initialise(self, folder: Path) -> None:
         secret = folder / "password"

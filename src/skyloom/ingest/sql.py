@@ -1,7 +1,8 @@
 """Rows of a database, as far as they are new: read in the order of a cursor, whose position is kept."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import msgspec
 from skyloom.ingest.contract import require_columns, row_text
 from skyloom.ingest.gateway import Judged, judge_each
 from skyloom.ingest.imports import Imported
+from skyloom.ingest.partitions import Appender
 from skyloom.ingest.quarantine import Quarantine, Reject
 from skyloom.ingest.rows import row_type
 from skyloom.kernel.errors import DataError
@@ -19,7 +21,7 @@ from skyloom.kernel.ids import content_id, digest
 from skyloom.kernel.locations import SqlTable
 from skyloom.kernel.records.definitions import SourceDef
 from skyloom.kernel.schema import Type
-from skyloom.ports.log import Log, NewBatch
+from skyloom.ports.log import Log
 from skyloom.ports.metadata import Metadata
 
 BATCH = 8_192
@@ -38,9 +40,11 @@ class Rows(Protocol):
         """The names of all its columns."""
         ...
 
-    def read(self, columns: Sequence[str], cursor: Sequence[str], since: _Row | None, most: int) -> Iterator[list[_Row]]:
+    def read(
+        self, columns: Sequence[str], cursor: Sequence[str], since: _Row | None, most: int
+    ) -> Generator[list[_Row], None, None]:
         """Values of ``columns``, ``most`` rows at a time, ascending by ``cursor``: rows that have a value in each of its
-        columns, at or after ``since``."""
+        columns, at or after ``since``. Who does not read to the end closes it."""
         ...
 
     def close(self) -> None: ...
@@ -77,10 +81,11 @@ def import_sql(
     if absent:
         raise DataError(f"{place.name} lacks {absent[0]}, its cursor", tried=", ".join(rows.names()), fix="name another")
     reading = _Reading(source, place, log, metadata, actor)
-    for batch in rows.read(reading.columns, place.cursor, reading.since, BATCH):
-        reading.take(batch, now_ms())
-        if on_rows:
-            on_rows(len(batch))
+    with closing(rows.read(reading.columns, place.cursor, reading.since, BATCH)) as batches:
+        for batch in batches:
+            reading.take(batch, now_ms())
+            if on_rows:
+                on_rows(len(batch))
     return reading.imported()
 
 
@@ -96,8 +101,7 @@ class _Reading:
         self._of = content_id([place.table, place.query, place.cursor])
         self._position = self._stored()
         self._quarantine = Quarantine(log, source.name, "sql", place.name.__eq__)
-        self._topic = f"events/{source.name}"
-        self._start = self._end = log.end(self._topic)
+        self._events = Appender(log, source)
         self._rows = self._accepted = 0
         self._reasons: Counter[str] = Counter()
 
@@ -111,10 +115,7 @@ class _Reading:
         digests = [digest(repr(row).encode())[:_DIGEST] for row in batch]
         fresh = self._fresh(batch, digests)
         judged = self._judged(fresh, now_ms)
-        if judged.good:
-            [first] = self._log.append(self._topic, [NewBatch(judged.good, now_ms, True, judged.payload)])
-            self._start = first if not self._accepted else self._start
-            self._end = first + judged.good
+        self._events.append(judged.portions, now_ms, imported=True)
         self._quarantine.keep((Reject(bad.reason, bad.text, self._place.name) for bad in judged.bad), now_ms)
         self._remember(batch, digests)
         self._quarantine.done()
@@ -125,10 +126,15 @@ class _Reading:
     def imported(self) -> Imported:
         """What was done, all of it."""
         self._quarantine.finish()
-        rejected = self._rows - self._accepted
-        spans = (self._start, self._end)
         return Imported(
-            self._source.name, self._place.name, self._rows, self._accepted, rejected, dict(self._reasons), *spans
+            self._source.name,
+            self._place.name,
+            self._rows,
+            self._accepted,
+            self._rows - self._accepted,
+            dict(self._reasons),
+            self._events.partitions,
+            self._events.spans(),
         )
 
     def _fresh(self, batch: list[_Row], digests: list[str]) -> list[_Row]:
@@ -146,7 +152,9 @@ class _Reading:
         def named(row: _Row) -> dict[str, object]:
             return {name: convert(value) for (name, convert), value in zip(kinds, row, strict=False)}
 
-        return judge_each([named(row) for row in rows], self._type.from_object, row_text, self._source, now_ms)
+        return judge_each(
+            [named(row) for row in rows], self._type.from_object, row_text, self._source, now_ms, self._events.partitions
+        )
 
     def _values(self, row: _Row) -> tuple[tuple[str, str], ...]:
         return tuple(_written(row[at], self._place) for at in self._cursor)
@@ -174,6 +182,8 @@ def _written(value: Any, place: SqlTable) -> tuple[str, str]:
     kind = type(value).__name__
     if kind not in _READ:
         raise DataError(f"{place.name}: a cursor of {kind} has no order that is known", fix="choose another column")
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(UTC)  # the same text whatever the time zone of the session
     return kind, value.isoformat() if isinstance(value, date) else str(value)
 
 

@@ -111,6 +111,23 @@ def resolved_url(url: str) -> str:
     return f"{scheme}://{encode}{slash}{resolved(path)}{mark}{options}"
 
 
+def references(url: str) -> list[str]:
+    """The variables that a URL names.
+
+    >>> references("postgresql://${PGUSER}:${PGPASSWORD}@db/shop")
+    ['PGUSER', 'PGPASSWORD']
+    """
+    return _REFERENCE.findall(url)
+
+
+def masked(text: str, url: str) -> str:
+    """What somebody said who was given a URL with its references replaced, with the references in it again."""
+    for name in references(url):
+        for shown in (os.environ.get(name, ""), quote(os.environ.get(name, ""), safe="")):
+            text = text.replace(shown, f"${{{name}}}") if shown else text
+    return text
+
+
 def _variable(name: str) -> str:
     if name not in os.environ:
         raise UsageError(f"the variable {name} is not set", tried=f"${{{name}}} of an address", fix=f"export {name}=...")

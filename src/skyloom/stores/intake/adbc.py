@@ -1,17 +1,19 @@
 """Rows of a database with an ADBC driver: ``adbc+sqlite:///shop.db``, ``adbc+postgresql://...``."""
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from skyloom.ingest.sql import Rows
-from skyloom.kernel.errors import DataError, Transient, UsageError
 from skyloom.kernel.locations import SqlTable, resolved_url
-from skyloom.stores.intake.statements import ascending, everything
+from skyloom.stores.intake.statements import as_text, ascending, everything
+from skyloom.stores.intake.troubles import broken_off, no_driver, unheld, unreachable, unreadable
 
 PREFIX = "adbc+"
+_ALIASES = {"postgres": "postgresql"}
 
 
 class AdbcRows:
@@ -20,14 +22,14 @@ class AdbcRows:
     def __init__(self, place: SqlTable) -> None:
         self._place = place
         scheme, _, rest = resolved_url(place.url).removeprefix(PREFIX).partition("://")
+        scheme = _ALIASES.get(scheme, scheme)
         module = f"adbc_driver_{scheme}"
         try:
             self._driver: Any = importlib.import_module(f"{module}.dbapi")
         except ModuleNotFoundError as error:
-            fix = f"pip install {module.replace('_', '-')}"
-            raise UsageError(f"{place.name}: its driver {module} is not installed", fix=fix) from error
+            raise no_driver(place, module, module.replace("_", "-")) from error
         self._uri = rest.removeprefix("/") if scheme == "sqlite" else f"{scheme}://{rest}"
-        self._numbered = scheme == "postgresql"
+        self._literal = scheme == "postgresql"
         self._connection: Any = None
 
     def names(self) -> list[str]:
@@ -37,16 +39,18 @@ class AdbcRows:
 
     def read(
         self, columns: Sequence[str], cursor: Sequence[str], since: tuple[Any, ...] | None, most: int
-    ) -> Iterator[list[tuple[Any, ...]]]:
+    ) -> Generator[list[tuple[Any, ...]], None, None]:
         """The rows from ``since`` on, streamed."""
-        parameter = (lambda n: f"${n + 1}") if self._numbered else (lambda n: "?")
-        text, used = ascending(self._place, columns, cursor, _quote, parameter, since=since is not None)
-        values = list(since or ())
-        with self._asked(text, values if self._numbered or since is None else [values[n] for n in used]) as asked:
+        started = since is not None
+        given = since or ()
+        # PostgreSQL's driver streams only what has no parameters. A literal in quotes takes the type of its column.
+        parameter = (lambda n: _literal(given[n])) if self._literal else (lambda n: "?")
+        text, used = ascending(self._place, columns, cursor, _quote, parameter, since=started)
+        with self._asked(text, [] if self._literal else [given[n] for n in used]) as asked:
             batches = asked.fetch_record_batch()
             while (batch := self._next(batches)) is not None:
                 for start in range(0, batch.num_rows, most):
-                    rows: list[list[Any]] = [column.to_pylist() for column in batch.slice(start, most).columns]
+                    rows = [self._values(column) for column in batch.slice(start, most).columns]
                     yield list(zip(*rows, strict=True))
 
     def close(self) -> None:
@@ -58,24 +62,47 @@ class AdbcRows:
         try:
             self._connection = self._connection or self._driver.connect(self._uri)
         except self._driver.Error as error:
-            raise Transient(f"{self._place.name} cannot be reached: {error}", fix="try again") from error
+            raise unreachable(self._place, error) from None
         cursor = self._connection.cursor()
         try:
             cursor.execute(text, values or None)
         except self._driver.Error as error:
             cursor.close()
-            raise DataError(f"{self._place.name} cannot be read: {error}", tried=text) from error
+            if self._literal and isinstance(error, self._driver.OperationalError):
+                raise broken_off(self._place, error) from error
+            raise unreadable(self._place, error, text) from error
         return cursor
 
     def _next(self, batches: Any) -> Any:
         try:
             return next(batches, None)
         except (self._driver.Error, pa.ArrowException, OSError) as error:
-            raise Transient(f"{self._place.name} broke off: {error}", fix="try again: it goes on there") from error
+            # No code comes with it. PostgreSQL calls an error what ends the statement, and FATAL what ends the connection.
+            if self._literal and "ERROR: " in str(error):
+                raise unheld(self._place, error) from error
+            raise broken_off(self._place, error) from error
+
+    def _values(self, column: Any) -> list[Any]:
+        try:
+            values: list[Any] = column.to_pylist()
+        except (OverflowError, ValueError) as error:
+            raise unheld(self._place, error) from error
+        if getattr(column.type, "type_name", None) == "numeric":  # of PostgreSQL, whose decimals fit no type of Arrow's
+            return [None if value is None else Decimal(value) for value in values]
+        return values
 
 
 def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(value: object) -> str:
+    r"""A value of a cursor as PostgreSQL reads it, whatever the server's ``standard_conforming_strings``.
+
+    >>> print(_literal("a'b\\c"))
+    E'a''b\\c'
+    """
+    return "E'" + as_text(value).replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 if TYPE_CHECKING:

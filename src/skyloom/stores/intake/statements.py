@@ -1,8 +1,14 @@
 """The two questions that are asked of a database, as SQL that all of them speak."""
 
+import re
 from collections.abc import Callable, Sequence
+from datetime import date
 
+from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.locations import SqlTable
+
+_PART = r'(?:"(?:[^"]|"")+"|[^".]+)'
+_TABLE = re.compile(rf"{_PART}(?:\.{_PART})*")
 
 
 def everything(place: SqlTable, quote: Callable[[str], str]) -> str:
@@ -36,6 +42,17 @@ def ascending(
     return f"SELECT {chosen} FROM {_relation(place, quote)} WHERE {where} ORDER BY {', '.join(names)}", used
 
 
+def as_text(value: object) -> str:
+    """A value of a cursor as PostgreSQL reads it. Given as a text it takes the type of its column, so that it equals what
+    it was read from: a ``real`` of 0.1 is not the ``double precision`` of 0.1.
+
+    >>> from datetime import datetime
+    >>> as_text(datetime(2013, 4, 1, 7)), as_text(0.1)
+    ('2013-04-01T07:00:00', '0.1')
+    """
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
 def _at_or_after(names: list[str], at: int, parameter: Callable[[int], str], used: list[int]) -> str:
     name = names[at]
     used.append(at)
@@ -48,5 +65,20 @@ def _at_or_after(names: list[str], at: int, parameter: Callable[[int], str], use
 
 def _relation(place: SqlTable, quote: Callable[[str], str]) -> str:
     if place.table is not None:
-        return ".".join(quote(part) for part in place.table.split("."))
-    return f"({(place.query or '').strip().rstrip(';')}) rows_of_it"
+        return ".".join(quote(part) for part in parts_of(place.table))
+    # On lines of its own: it may end in a comment.
+    return f"(\n{(place.query or '').strip().rstrip(';')}\n) rows_of_it"
+
+
+def parts_of(table: str) -> list[str]:
+    """The names that a table is named by, its schema's first. One that holds a dot stands in quotes, as in SQL.
+
+    Raises `DeclarationError` for what is no name.
+
+    >>> parts_of('shop."Order.2024"')
+    ['shop', 'Order.2024']
+    """
+    if not _TABLE.fullmatch(table):
+        raise DeclarationError(f"table={table!r} is no name of a table", fix='write NAME, SCHEMA.NAME or SCHEMA."NA.ME"')
+    found: list[str] = re.findall(_PART, table)
+    return [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in found]
