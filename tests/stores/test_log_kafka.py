@@ -120,10 +120,8 @@ def fork_and_append(settings, report):
 def test_the_settings_of_the_url_make_the_topics(kafka_broker):
     from confluent_kafka.admin import AdminClient, ConfigResource
 
-    mine = kafka_settings(
-        f"kafka://{kafka_broker.servers}/t{uuid4().hex}?partitions=3&replication=1&topic.segment.bytes=1048576"
-    )
-    with closing(KafkaLog(mine)) as log:
+    mine = kafka_settings(f"kafka://{kafka_broker.servers}/t{uuid4().hex}?replication=1&topic.segment.bytes=1048576")
+    with closing(KafkaLog(mine, 3)) as log:
         assert log.partitions(TOPIC) == 3
         log.append(TOPIC, [batch(1)], partition=2)
         assert log.partitions(TOPIC) == 3
@@ -255,8 +253,8 @@ def test_names_in_kafka_are_legal_and_tell_apart(one, other):
         "kafka:///prefix",
         "kafka://user:secret@localhost",
         "kafka://localhost/a/b",
-        "kafka://localhost?partitions=0",
-        "kafka://localhost?partitions=many",
+        "kafka://localhost?replication=0",
+        "kafka://localhost?replication=many",
         "kafka://localhost?partition=3",
     ],
 )
@@ -266,13 +264,23 @@ def test_urls_that_cannot_be(url):
     assert "secret" not in str(error.value)
 
 
-@pytest.mark.parametrize("named", ["env:SKYLOOM_TEST_SECRET", "${SKYLOOM_TEST_SECRET}"])
-def test_secrets_come_from_the_environment(monkeypatch, named):
-    mine = kafka_settings(f"kafka://localhost?sasl.password={named}&sasl.username=me")
+def test_the_number_of_partitions_is_said_elsewhere():
+    with pytest.raises(DeclarationError, match="a key of the profile") as error:
+        kafka_settings("kafka://localhost?partitions=8")
+    assert error.value.fix == "write partitions = 8 beside log"
+
+
+def test_secrets_come_from_the_environment(monkeypatch):
+    mine = kafka_settings("kafka://localhost?sasl.password=${SKYLOOM_TEST_SECRET}&sasl.username=me")
     with pytest.raises(UsageError, match="SKYLOOM_TEST_SECRET"):
         mine.properties()
     monkeypatch.setenv("SKYLOOM_TEST_SECRET", "hidden")
     assert mine.properties() == {"bootstrap.servers": "localhost", "sasl.password": "hidden", "sasl.username": "me"}
+
+
+def test_the_spelling_of_others_for_a_variable_is_refused():
+    with pytest.raises(DeclarationError, match=r"write \$\{NAME\}"):
+        kafka_settings("kafka://localhost?sasl.password=env:SECRET")
 
 
 def test_without_the_driver_the_extra_is_named(monkeypatch):

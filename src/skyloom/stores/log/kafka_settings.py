@@ -1,6 +1,5 @@
-"""Where a log lies in Kafka, as its URL says it: ``kafka://HOST:PORT,HOST:PORT/PREFIX?partitions=8&replication=3``."""
+"""Where a log lies in Kafka, as its URL says it: ``kafka://HOST:PORT,HOST:PORT/PREFIX?replication=3``."""
 
-import os
 import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -13,7 +12,7 @@ _PLAIN = re.compile(rb"[A-Za-z0-9_]")
 _ESCAPED = re.compile(rb"--|-([0-9a-f]{2})")
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _TOPIC = "topic."
-_FROM_ENVIRONMENT = "env:"
+_NOT_READ = "env:"  # how others name a variable: sent as a password, it would be one
 
 
 class KafkaSettings(NamedTuple):
@@ -26,7 +25,6 @@ class KafkaSettings(NamedTuple):
 
     servers: str
     prefix: str = "skyloom"
-    partitions: int = 1
     replication: int = -1
     topic: tuple[tuple[str, str], ...] = ()
     client: tuple[tuple[str, str], ...] = ()
@@ -59,7 +57,7 @@ class KafkaSettings(NamedTuple):
 
     def properties(self) -> dict[str, str]:
         """The properties of every client. Raises `UsageError` for a variable of the environment that is not set."""
-        return {"bootstrap.servers": self.servers, **{name: _value(name, value) for name, value in self.client}}
+        return {"bootstrap.servers": self.servers, **{name: resolved(value) for name, value in self.client}}
 
 
 def kafka_settings(url: str) -> KafkaSettings:
@@ -69,15 +67,15 @@ def kafka_settings(url: str) -> KafkaSettings:
 
     Raises `DeclarationError` for what is no address of Kafka, and for settings that it has not.
 
-    >>> settings = kafka_settings("kafka://one:9092,two:9092/shop?partitions=8&replication=3&sasl.password=env:SECRET")
-    >>> settings.servers, settings.prefix, settings.partitions, settings.client
-    ('one:9092,two:9092', 'shop', 8, (('sasl.password', 'env:SECRET'),))
+    >>> settings = kafka_settings("kafka://one:9092,two:9092/shop?replication=3&sasl.password=env:SECRET")
+    >>> settings.servers, settings.prefix, settings.replication, settings.client
+    ('one:9092,two:9092', 'shop', 3, (('sasl.password', 'env:SECRET'),))
     """
     parts = urlsplit(url)
     prefix = parts.path.strip("/") or "skyloom"
     if parts.scheme != "kafka" or not parts.netloc or "@" in parts.netloc or not _NAME.fullmatch(prefix):
         raise _bad(url, "it is no address of Kafka")
-    numbers = {"partitions": 1, "replication": -1, "patience": 30}
+    numbers = {"replication": -1, "patience": 30}
     topic: dict[str, str] = {}
     client: dict[str, str] = {}
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
@@ -85,8 +83,12 @@ def kafka_settings(url: str) -> KafkaSettings:
             if not value.isdecimal() or int(value) == 0:
                 raise _bad(url, f"{key} = {value!r} is no positive number")
             numbers[key] = int(value)
+        elif key == "partitions":
+            raise _bad(url, "the number of partitions is a key of the profile", f"write partitions = {value} beside log")
         elif key.startswith(_TOPIC):
             topic[key.removeprefix(_TOPIC)] = value
+        elif "." in key and value.startswith(_NOT_READ):
+            raise _bad(url, f"{key} is {_NOT_READ}NAME", "write ${NAME} for a variable of the environment")
         elif "." in key:
             client[key] = value
         else:
@@ -94,7 +96,6 @@ def kafka_settings(url: str) -> KafkaSettings:
     return KafkaSettings(
         parts.netloc,
         prefix,
-        numbers["partitions"],
         numbers["replication"],
         tuple(topic.items()),
         tuple(client.items()),
@@ -102,11 +103,11 @@ def kafka_settings(url: str) -> KafkaSettings:
     )
 
 
-def _bad(url: str, why: str) -> DeclarationError:
+def _bad(url: str, why: str, fix: str = "write kafka://HOST:9092/PREFIX?replication=3") -> DeclarationError:
     return DeclarationError(
         f"log = {url.partition('?')[0].rpartition('@')[2]!r} cannot be: {why}",
-        tried="partitions, replication, patience (seconds), topic.SETTING=VALUE and properties of librdkafka",
-        fix="write kafka://HOST:9092/PREFIX?partitions=8&replication=3",
+        tried="replication, patience (seconds), topic.SETTING=VALUE and properties of librdkafka",
+        fix=fix,
     )
 
 
@@ -114,13 +115,3 @@ def _escaped(byte: bytes) -> str:
     if byte == b"/":
         return "--"
     return byte.decode() if _PLAIN.fullmatch(byte) else f"-{byte[0]:02x}"
-
-
-def _value(name: str, value: str) -> str:
-    if not value.startswith(_FROM_ENVIRONMENT):
-        return resolved(value)
-    variable = value.removeprefix(_FROM_ENVIRONMENT)
-    found = os.environ.get(variable)
-    if found is None:
-        raise UsageError(f"{name} of Kafka is in no variable {variable}", fix=f"set {variable}")
-    return found
