@@ -104,7 +104,8 @@ def _times(store: Any, at: int, step_ms: int, count: int = READS) -> Iterator[fl
 def _tiles(store: Any) -> int:
     from skyloom.features.layout import read_layout
     from skyloom.features.program import compile_group
-    from skyloom.features.spaces import entity_key, tiles_space
+    from skyloom.features.spaces import tiles_space
+    from skyloom.kernel.entity import entity_key
 
     with store.read() as view:
         blob = view.get(tiles_space(wide()), entity_key("7")) or b""

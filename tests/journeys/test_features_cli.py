@@ -7,7 +7,8 @@ from typing import Any
 from tests.journeys.journey import Project, Up, now_ms, until
 from tests.journeys.traffic import Traffic
 
-from skyloom.features.spaces import entity_key, tiles_space
+from skyloom.features.spaces import tiles_space
+from skyloom.kernel.entity import entity_key
 from skyloom.runtime.consistency import SAMPLE
 from skyloom.runtime.state import applied
 

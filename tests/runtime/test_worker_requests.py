@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from skyloom.features.spaces import entity_key, tiles_space
+from skyloom.features.spaces import tiles_space
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import DataError, NotFound
 from skyloom.monitoring.outcomes import read_counts, read_outcomes
 from skyloom.platform import Platform, open_platform

@@ -20,7 +20,6 @@ from skyloom.features.seen import DEAD, ERASED, FRESH, REPEATED, Known, SeenKeys
 from skyloom.features.spaces import (
     POSITIONS,
     build_position,
-    entity_key,
     group_position,
     pack,
     partitions_position,
@@ -34,6 +33,7 @@ from skyloom.features.spaces import (
 from skyloom.features.tables import fold_rows
 from skyloom.features.times import keep_ms
 from skyloom.ingest.parts import SourcePart, parts_of
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import Conflict
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter

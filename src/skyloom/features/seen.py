@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as _compute
 
 from skyloom.features.program import Int64s
-from skyloom.features.spaces import POSITIONS, entity_key, memory_position, seen_space
+from skyloom.features.spaces import POSITIONS, memory_position, seen_space
 from skyloom.ingest.parts import SourcePart
+from skyloom.kernel.entity import entity_key
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 
 pc: Any = _compute

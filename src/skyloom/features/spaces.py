@@ -3,9 +3,9 @@
 A *place* is a partition of a source (`skyloom.ingest.parts`): the source's name where it has one.
 """
 
-import hashlib
 import struct
 
+from skyloom.kernel.entity import entity_key  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from skyloom.kernel.ids import content_id
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineReader, OnlineWriter
@@ -77,26 +77,6 @@ def position(view: OnlineReader | OnlineWriter, key: bytes) -> int | None:
     """A stored position, or ``None``."""
     stored = view.get(POSITIONS, key)
     return None if stored is None else unpack(stored)
-
-
-def entity_key(*values: object) -> bytes:
-    """An entity's key in a store: for each value a tag for its type and its text; of several values each with its length
-    before it, so that no two entities share a key. Shortened by a digest beyond 500 bytes.
-
-    >>> entity_key("UA"), entity_key(7), entity_key(True)
-    (b'sUA', b'i7', b'btrue')
-    >>> entity_key("UA", 7), entity_key("a", "bc") == entity_key("ab", "c")
-    (b'(3:sUA2:i7', False)
-    """
-    parts = [_text(value) for value in values]
-    key = parts[0] if len(parts) == 1 else b"(" + b"".join(b"%d:%s" % (len(part), part) for part in parts)
-    return key if len(key) <= 500 else b"#" + hashlib.sha256(key).hexdigest().encode()
-
-
-def _text(value: object) -> bytes:
-    if isinstance(value, bool):
-        return b"btrue" if value else b"bfalse"
-    return f"i{value}".encode() if isinstance(value, int) else f"s{value}".encode("utf-8", "surrogatepass")
 
 
 def _suffix(partition: int) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from skyloom.features.entities import NOBODY
 from skyloom.features.program import Int64s
-from skyloom.features.spaces import entity_key
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import Transient
 
 _BLOCK = 2**18

@@ -22,7 +22,8 @@ from skyloom.features.pit import Asked, codes_of
 from skyloom.features.program import Int64s
 from skyloom.features.ranges import by_entity, put_in_order
 from skyloom.features.rows import VERSIONS, Value, Version
-from skyloom.features.spaces import entity_key, tiles_space
+from skyloom.features.spaces import tiles_space
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 from skyloom.ports.online import OnlineWriter
 

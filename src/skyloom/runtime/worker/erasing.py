@@ -8,9 +8,10 @@ import pyarrow as pa
 
 from skyloom.features.building import buildings, restart
 from skyloom.features.fold import fold_group
-from skyloom.features.spaces import entity_key, tiles_space
+from skyloom.features.spaces import tiles_space
 from skyloom.ingest.deadletter import dead_letter_table
 from skyloom.ingest.sink import events_topic, rows_from
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.monitoring.outcomes import read_position, write_position
 from skyloom.platform import Platform
