@@ -23,6 +23,14 @@ def test_without_a_url_a_store_is_the_embedded_one(tmp_path):
         assert isinstance(online, LmdbOnline)
 
 
+def test_the_embedded_log_parts_events_as_the_profile_says(tmp_path):
+    with closing(declare(tmp_path, "partitions = 3").log) as log:
+        assert (log.partitions("events/arrivals"), log.partitions("quarantine/arrivals")) == (3, 1)
+        log.append("events/arrivals", [NewBatch(2, 1_000, False, b"rows")], partition=2)
+    with closing(declare(tmp_path, "partitions = 5").log) as log:
+        assert (log.partitions("events/arrivals"), log.partitions("events/departures")) == (3, 5)
+
+
 @pytest.mark.parametrize("url", ["redis://cache:6379/0?prefix=flights", "valkeys://cache", "unix:///run/redis.sock"])
 def test_a_redis_is_named_by_its_url_and_not_asked_before_it_is_used(tmp_path, url):
     with closing(declare(tmp_path, f'online = "{url}"').online) as online:
@@ -54,16 +62,16 @@ def test_a_redis_serves_a_project(tmp_path, redis_server):
 
 
 def test_a_kafka_is_named_by_its_url_and_not_asked_before_it_is_used(tmp_path):
-    with closing(declare(tmp_path, 'log = "kafka://one:9092,two:9092/shop?partitions=8&replication=3"').log) as log:
+    with closing(declare(tmp_path, 'log = "kafka://one:9092,two:9092/shop?replication=3"').log) as log:
         assert isinstance(log, KafkaLog)
-    with pytest.raises(DeclarationError, match="partitions"):
-        _ = declare(tmp_path, 'log = "kafka://one:9092?partitions=none"').log
+    with pytest.raises(DeclarationError, match="replication"):
+        _ = declare(tmp_path, 'log = "kafka://one:9092?replication=none"').log
 
 
 @pytest.mark.xdist_group("kafka")
 def test_a_kafka_holds_the_log_of_a_project(tmp_path, kafka_broker):
-    url = f"kafka://{kafka_broker.servers}/t{uuid4().hex}?partitions=2"
-    with closing(declare(tmp_path, f'log = "{url}"').log) as log:
+    url = f"kafka://{kafka_broker.servers}/t{uuid4().hex}"
+    with closing(declare(tmp_path, f'log = "{url}"\npartitions = 2').log) as log:
         log.append("events/arrivals", [NewBatch(2, 1_000, False, b"rows")], partition=1)
     with closing(open_platform(tmp_path).log) as log:
         assert log.partitions("events/arrivals") == 2

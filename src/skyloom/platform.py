@@ -64,10 +64,10 @@ class Platform:
             from skyloom.stores.log.kafka import KafkaLog
             from skyloom.stores.log.kafka_settings import kafka_settings
 
-            return KafkaLog(kafka_settings(self.profile.log))
+            return KafkaLog(kafka_settings(self.profile.log), self.profile.partitions)
         from skyloom.stores.log.lmdb import LmdbLog
 
-        return LmdbLog(self.state / "log")
+        return LmdbLog(self.state / "log", self.profile.partitions)
 
     @cached_property
     def online(self) -> OnlineStore:

@@ -27,7 +27,7 @@ def test_a_redis_that_answers_and_one_that_does_not(redis_server: RedisServer) -
 @pytest.mark.xdist_group("kafka")
 def test_a_kafka_that_answers_and_one_that_does_not(kafka_broker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"kafka://{kafka_broker.servers}/shop"
-    assert reach(Profile(log=f"{url}?partitions=2")) == [Reached("log", url)]
+    assert reach(Profile(log=f"{url}?replication=1")) == [Reached("log", url)]
     monkeypatch.setattr("skyloom.cli.doctor_stores._PATIENCE_S", 0.2)
     port = free_port()
     [found] = reach(Profile(log=f"kafka://127.0.0.1:{port}/shop"))
@@ -49,4 +49,4 @@ def test_variables_of_an_address_are_those_of_the_environment(
 def test_what_can_never_answer_says_why() -> None:
     [found] = reach(Profile(log="kafka://127.0.0.1:9092/shop?partitons=2"))
     assert "it has no setting 'partitons'" in found.trouble
-    assert found.fix == "write kafka://HOST:9092/PREFIX?partitions=8&replication=3"
+    assert found.fix == "write kafka://HOST:9092/PREFIX?replication=3"

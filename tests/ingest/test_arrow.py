@@ -53,7 +53,7 @@ def stream(rows: pa.Table, compression: str | None = None, chunk: int | None = N
 
 
 def values(judged: Judged) -> list[dict[str, Any]]:
-    batches = [LogBatch(0, judged.good, NOW, False, judged.payload)] if judged.good else []
+    batches = [LogBatch(0, portion.count, NOW, False, portion.payload) for portion in judged.portions]
     return decode(batches, SCHEMA).select(list(SCHEMA.names)).to_pylist()
 
 

@@ -22,14 +22,17 @@ SOURCE = SourceDef("arrivals", SCHEMA, limits={"x": 1e9})
 
 
 class MemoryLog:
-    """A log in lists; ``full`` topics cannot be written."""
+    """A log of one partition in lists; ``full`` topics cannot be written."""
 
     def __init__(self, full: str = "") -> None:
         self.topics: dict[str, list[LogBatch]] = {}
         self.appends: list[str] = []
         self.full = full
 
-    def append(self, topic: str, batches: Sequence[NewBatch]) -> list[int]:
+    def partitions(self, topic: str) -> int:
+        return 1
+
+    def append(self, topic: str, batches: Sequence[NewBatch], partition: int = 0) -> list[int]:
         if topic == self.full:
             raise Transient("the disk is full")
         self.appends.append(topic)

@@ -14,6 +14,7 @@ import pytest
 
 from skyloom.ingest import imports
 from skyloom.ingest.imports import Imported, import_file
+from skyloom.ingest.partitions import Span
 from skyloom.ingest.tables import count_rows
 from skyloom.kernel.errors import DataError, NotFound
 from skyloom.kernel.records.definitions import SourceDef
@@ -73,7 +74,7 @@ def test_every_kind_of_file_brings_the_same_rows(
     monkeypatch.setattr(imports, "PIECE", piece)
     WRITERS[name](table(), tmp_path / name)
     done = bring(stores, tmp_path / name)
-    assert (done.rows, done.accepted, done.rejected, done.start, done.end) == (5, 5, 0, 0, 5)
+    assert (done.rows, done.accepted, done.rejected, done.spans) == (5, 5, 0, (Span(0, 0, 5),))
     assert stores.events(SOURCE) == table().drop_columns(["more"]).to_pylist()
     assert all(batch.imported for batch in stores.log.read("events/visits", 0))
 
@@ -86,9 +87,9 @@ def test_the_same_content_comes_in_once_under_whatever_name(stores: Any, tmp_pat
     (folder / "1.parquet").rename(folder / "0.parquet")
     pq.write_table(table("tuesday"), folder / "2.parquet")
     done = bring(stores, folder)
-    assert (done.rows, done.accepted, done.known, done.start, done.end) == (5, 5, 5, 5, 10)
+    assert (done.rows, done.accepted, done.known, done.spans) == (5, 5, 5, (Span(0, 5, 10),))
     done = bring(stores, folder)
-    assert (done.rows, done.accepted, done.known, done.start, done.end) == (0, 0, 10, 10, 10)
+    assert (done.rows, done.accepted, done.known, done.spans) == (0, 0, 10, ())
     changed = SourceDef("visits", SCHEMA, limits={"n": 3.0})
     again = import_file(changed, folder, log=stores.log, metadata=stores.metadata, actor="me", now_ms=NOW)
     assert (again.rows, again.rejected) == (10, 2)  # another contract judges anew

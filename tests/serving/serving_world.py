@@ -20,6 +20,7 @@ import numpy as np
 from skyloom.delivery.release import POINTER, publish
 from skyloom.governance.access import mint
 from skyloom.kernel.clock import ManualClock
+from skyloom.kernel.contracts import DEFAULT
 from skyloom.kernel.errors import Transient
 from skyloom.kernel.expr import Expression, col, part
 from skyloom.kernel.ids import content_id
@@ -315,10 +316,10 @@ class BrokenLog:
     def __init__(self, log: LmdbLog, switch: Path) -> None:
         self._log, self._switch = log, switch
 
-    def append(self, topic: str, batches: Any) -> list[int]:
+    def append(self, topic: str, batches: Any, partition: int = 0) -> list[int]:
         if self._switch.exists():
             raise Transient("the disk is full")
-        return self._log.append(topic, batches)
+        return self._log.append(topic, batches, partition)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
@@ -352,6 +353,10 @@ def main() -> None:
         grpc=Listen() if options.get("grpc") else None,
         on_grpc=lambda port: tell(str(port)),
         on_ready=lambda: tell("ready"),
+        contracts=options.get("contracts", DEFAULT),
+        model=options.get("model"),
+        trust_platform=options.get("trust_platform", False),
+        environ=options.get("environ", {}),
     )
     serve(services)
 

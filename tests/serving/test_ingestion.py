@@ -16,20 +16,27 @@ from skyloom.serving.ingestion import Ingestion
 from skyloom.serving.metrics import Metrics
 
 
-def refused(source: SourceDef, now_ms: int) -> Judged:
+class Untouched:
+    """A log that nothing is written to."""
+
+    def partitions(self, topic: str) -> int:
+        return 1
+
+
+def refused(source: SourceDef, now_ms: int, partitions: int) -> Judged:
     raise DataError("no rows")
 
 
 def test_who_gives_up_holds_up_nobody() -> None:
     begun, go = Event(), Event()
 
-    def nothing(source: SourceDef, now_ms: int) -> Judged:
+    def nothing(source: SourceDef, now_ms: int, partitions: int) -> Judged:
         begun.set()
         go.wait(10)
-        return Judged(0, b"", [])
+        return Judged(0, [], [])
 
     async def story(executor: Any) -> Accepted:
-        log: Any = None
+        log: Any = Untouched()
         ingestion = Ingestion(log, SystemClock(), Metrics(), executor)
         patient = [asyncio.create_task(ingestion.take(LANDINGS, judge)) for judge in (nothing, refused, nothing)]
         await asyncio.to_thread(begun.wait, 10)

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as _compute
 
-from skyloom.ingest.codec import encode_table
 from skyloom.ingest.contract import check_table, conform, require_columns, row_text, shown_rows
 from skyloom.ingest.gateway import Bad, Judged
 from skyloom.ingest.limits import MAX_EXPANDED, MAX_REQUEST_ROWS, too_many
+from skyloom.ingest.partitions import pack_table
 from skyloom.ingest.rows import null_reason
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import SourceDef
@@ -21,7 +21,7 @@ _ORIGIN = "the body"
 _FIX = "send an Arrow IPC stream, such as pyarrow.ipc.new_stream writes"
 
 
-def judge_stream(body: bytes, source: SourceDef, now_ms: int) -> Judged:
+def judge_stream(body: bytes, source: SourceDef, now_ms: int, partitions: int = 1) -> Judged:
     """Judge the rows of an Arrow IPC stream; reasons and order are those of the same rows as JSON.
 
     Raises `DataError` for a body that is no stream, whose columns are not the declared ones (naming the first), with more
@@ -35,7 +35,7 @@ def judge_stream(body: bytes, source: SourceDef, now_ms: int) -> Judged:
         Bad(row, nulls.get(reason, reason), row_text(text))
         for (row, reason), text in zip(checked.rejects, texts, strict=True)
     ]
-    return Judged(len(checked.good), encode_table(checked.good) if len(checked.good) else b"", bad)
+    return Judged(len(checked.good), pack_table(checked.good, source, partitions), bad)
 
 
 def _check_names(names: Sequence[str], source: SourceDef) -> None:

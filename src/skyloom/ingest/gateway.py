@@ -7,7 +7,8 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from skyloom.ingest.limits import MAX_REQUEST_ROWS, too_many
-from skyloom.ingest.rows import Value, check_row, encode_rows, row_type
+from skyloom.ingest.partitions import Appender, Portion, pack_rows
+from skyloom.ingest.rows import Value, check_row, row_type
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import SourceDef
 from skyloom.ports.log import Log, NewBatch
@@ -23,7 +24,8 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """What became of the rows of one request; ``first_offset`` is where the accepted ones begin in the log."""
+    """What became of the rows of one request; ``first_offset`` is where the accepted ones begin in the log. Where the source
+    has several partitions they begin in each of them somewhere else, and it is ``None``."""
 
     accepted: int
     rejected: tuple[Rejection, ...]
@@ -39,67 +41,72 @@ class Bad(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """Rows held against the contract: ``good`` of them as they go into the log, in ``payload``, and the others."""
+    """Rows held against the contract: ``good`` of them as they go into the log, in a portion a partition, and the others."""
 
     good: int
-    payload: bytes
+    portions: list[Portion]
     bad: list[Bad]
 
 
-Judge = Callable[[SourceDef, int], Judged]
-"""Rows that wait to be judged by a source's contract at a moment (ms). Raises `DataError` for a body that is no rows."""
+Judge = Callable[[SourceDef, int, int], Judged]
+"""Rows that wait to be judged by a source's contract at a moment (ms), for a number of partitions. Raises `DataError` for a
+body that is no rows."""
 
 
 def accept(log: Log, source: SourceDef, rows: Sequence[object], now_ms: int) -> Accepted:
-    """Check rows and append the good ones durably, in one transaction; the others go to the quarantine topic."""
+    """Check rows and append the good ones durably; the others go to the quarantine topic."""
     return accept_many(log, source, [rows], now_ms)[0]
 
 
 def accept_many(log: Log, source: SourceDef, requests: Sequence[Sequence[object]], now_ms: int) -> list[Accepted]:
-    """`accept` for several requests with one durable append. Raises `Transient` when nothing could be written."""
-    judged = [judge_objects(rows, source, now_ms) for rows in requests]
-    return append_judged(log, source, judged, now_ms)
+    """`accept` for several requests, with one durable append a partition. Raises `Transient`, as `take_many` does."""
+    appender = Appender(log, source)
+    judged = [judge_objects(rows, source, now_ms, appender.partitions) for rows in requests]
+    return _append_judged(log, source, judged, appender, now_ms)
 
 
 def take_many(log: Log, source: SourceDef, judges: Sequence[Judge], now_ms: int) -> list[Accepted | DataError]:
-    """Judge and append several requests with one durable append; a body that is no rows gives its error alone.
+    """Judge and append several requests with one durable append a partition; a body that is no rows gives its error alone.
 
-    Raises `Transient` when the log cannot be written.
+    Raises `Transient` when the log cannot be written. Some partitions may then have their rows, but no reject is kept yet:
+    who sends all of it again sends good rows that are known by their keys, and bad ones once.
     """
+    appender = Appender(log, source)
     judged: list[Judged | DataError] = []
     for judge in judges:
         try:
-            judged.append(judge(source, now_ms))
+            judged.append(judge(source, now_ms, appender.partitions))
         except DataError as error:
             judged.append(error)
-    done = iter(append_judged(log, source, [each for each in judged if isinstance(each, Judged)], now_ms))
+    taken = [each for each in judged if isinstance(each, Judged)]
+    done = iter(_append_judged(log, source, taken, appender, now_ms))
     return [each if isinstance(each, DataError) else next(done) for each in judged]
 
 
-def append_judged(
-    log: Log, source: SourceDef, judged: Sequence[Judged], now_ms: int, origin: str = "stream"
-) -> list[Accepted]:
-    """Append what was judged: the good rows first, so that a log that refuses them has not kept the others yet.
-
-    Who tries again after a `Transient` sends good rows again, which are known by their keys, and bad ones once.
-    """
-    batches = [NewBatch(each.good, now_ms, False, each.payload) for each in judged if each.good]
-    firsts = iter(log.append(f"events/{source.name}", batches) if batches else [])
-    rejects = [(bad.reason, bad.text, origin, now_ms) for each in judged for bad in each.bad]
+def _append_judged(log: Log, source: SourceDef, judged: Sequence[Judged], to: Appender, now_ms: int) -> list[Accepted]:
+    """Append what was judged: the good rows first, so that a log that refuses them has not kept the others yet."""
+    spans = to.append((portion for each in judged for portion in each.portions), now_ms, imported=False)
+    rejects = [(bad.reason, bad.text, "stream", now_ms) for each in judged for bad in each.bad]
     if rejects:
         log.append(f"quarantine/{source.name}", [NewBatch(len(rejects), now_ms, False, msgspec.msgpack.encode(rejects))])
+    alone = to.partitions == 1  # then each request with good rows is one portion
+    firsts = iter(spans.get(0, ()))
     return [
-        Accepted(each.good, tuple(Rejection(bad.row, bad.reason) for bad in each.bad), next(firsts) if each.good else None)
+        Accepted(
+            each.good,
+            tuple(Rejection(bad.row, bad.reason) for bad in each.bad),
+            next(firsts).start if alone and each.good else None,
+        )
         for each in judged
     ]
 
 
-def judge_objects(rows: Sequence[object], source: SourceDef, now_ms: int) -> Judged:
+def judge_objects(rows: Sequence[object], source: SourceDef, now_ms: int, partitions: int = 1) -> Judged:
     """Judge decoded JSON objects."""
-    return judge_each(rows, row_type(source.schema).from_object, _text, source, now_ms)
+    return judge_each(rows, row_type(source.schema).from_object, _text, source, now_ms, partitions)
 
 
-def judge_lines(body: bytes, source: SourceDef, now_ms: int) -> Judged:
+def judge_lines(body: bytes, source: SourceDef, now_ms: int, partitions: int = 1) -> Judged:
     """Judge lines of JSON, one object each. A line that is no JSON is a bad row; empty lines are none.
 
     >>> from skyloom.kernel.schema import Field, Schema, Type
@@ -112,7 +119,7 @@ def judge_lines(body: bytes, source: SourceDef, now_ms: int) -> Judged:
     lines = [line for line in body.splitlines() if line.strip()]
     if len(lines) > MAX_REQUEST_ROWS:
         raise too_many()
-    return judge_each(lines, row_type(source.schema).from_json, as_json, source, now_ms)
+    return judge_each(lines, row_type(source.schema).from_json, as_json, source, now_ms, partitions)
 
 
 def judge_each(
@@ -121,6 +128,7 @@ def judge_each(
     text: Callable[[_Row], str],
     source: SourceDef,
     now_ms: int,
+    partitions: int = 1,
 ) -> Judged:
     """Judge rows that ``read`` gives the values of, or a `DataError`; ``text`` is what is kept of a bad one."""
     good: list[tuple[Value, ...]] = []
@@ -136,7 +144,7 @@ def judge_each(
             good.append(values)
         else:
             bad.append(Bad(index, reason, text(row)))
-    return Judged(len(good), encode_rows(good) if good else b"", bad)
+    return Judged(len(good), pack_rows(good, source, partitions), bad)
 
 
 def as_json(line: bytes) -> str:

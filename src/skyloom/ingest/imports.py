@@ -7,31 +7,30 @@ from pathlib import Path
 
 import msgspec
 
-from skyloom.ingest.codec import encode_table
 from skyloom.ingest.contract import check_table, row_text, shown_rows
+from skyloom.ingest.partitions import Appender, Span, pack_table
 from skyloom.ingest.quarantine import Quarantine, Reject
-from skyloom.ingest.sink import events_topic
 from skyloom.ingest.tables import Piece, files_of, read_pieces
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.ids import content_id
 from skyloom.kernel.records.definitions import SourceDef
-from skyloom.ports.log import Log, NewBatch
+from skyloom.ports.log import Log
 from skyloom.ports.metadata import Metadata
 
 CHUNK = 65_536
 """Rows of one batch in the log."""
 
 PIECE = 16 * CHUNK
-"""Rows that are checked and appended together, in one transaction: what bounds the memory."""
+"""Rows that are checked and appended together, in one transaction a partition: what bounds the memory."""
 
 KIND = "import"
 """The kind of document that remembers what of a file is in."""
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """What an import did; ``reasons`` counts the rejects by reason. The rows that it appended lie between the offsets
-    ``start`` and ``end``; ``repeated`` of them had a key that had come before: those are in quarantine too. ``known``
-    rows were left out, since the very same file was brought in before."""
+    """What an import did; ``reasons`` counts the rejects by reason. The rows that it appended lie in ``spans``, one for each
+    of the source's ``partitions`` that got some; ``repeated`` of them had a key that had come before: those are in
+    quarantine too. ``known`` rows were left out, since the very same file was brought in before."""
 
     source: str
     path: str
@@ -39,8 +38,8 @@ class Imported(msgspec.Struct, frozen=True):
     accepted: int
     rejected: int
     reasons: dict[str, int]
-    start: int
-    end: int
+    partitions: int = 1
+    spans: tuple[Span, ...] = ()
     repeated: int = 0
     known: int = 0
 
@@ -85,10 +84,9 @@ class _Bringing:
     """One run over files."""
 
     def __init__(self, source: SourceDef, path: Path, log: Log, metadata: Metadata, actor: str, now_ms: int) -> None:
-        self._source, self._path, self._log, self._now_ms = source, path, log, now_ms
+        self._source, self._path, self._now_ms = source, path, now_ms
         self._metadata, self._actor = metadata, actor
-        self._topic = events_topic(source.name)
-        self._start = self._end = log.end(self._topic)
+        self._events = Appender(log, source)
         self._quarantine = Quarantine(log, source.name, "files", lambda origin: origin.startswith("row "))
         self._rows = self._accepted = self._known = 0
         self._reasons: Counter[str] = Counter()
@@ -128,20 +126,16 @@ class _Bringing:
             self._accepted,
             self._rows - self._accepted,
             dict(self._reasons),
-            self._start,
-            self._end,
+            self._events.partitions,
+            self._events.spans(),
             known=self._known,
         )
 
     def _append(self, piece: Piece, file: Path, first: int) -> None:
         """Append the good rows, then keep the bad ones: a log that refuses rows has kept nothing of them."""
         checked = check_table(piece.rows, self._source, self._now_ms)
-        chunks = [checked.good.slice(start, CHUNK) for start in range(0, len(checked.good), CHUNK)]
-        batches = [NewBatch(len(chunk), self._now_ms, True, encode_table(chunk)) for chunk in chunks]
-        if batches:
-            firsts = self._log.append(self._topic, batches)
-            self._start = self._start if self._accepted else firsts[0]
-            self._end = firsts[-1] + batches[-1].count
+        portions = pack_table(checked.good, self._source, self._events.partitions, CHUNK)
+        self._events.append(portions, self._now_ms, imported=True)
         texts = [row_text(row) for row in shown_rows(piece.rows, [row for row, _ in checked.rejects])]
         pairs = zip(checked.rejects, texts, strict=True)
         bad = sorted([(piece.numbers[row], reason, text) for (row, reason), text in pairs] + piece.unread)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from skyloom.ingest.gateway import as_json, judge_each
+from skyloom.ingest.partitions import Appender
 from skyloom.ingest.quarantine import Quarantine, Reject
 from skyloom.ingest.rows import Value, row_type
 from skyloom.kernel.errors import DataError
@@ -69,6 +70,7 @@ class Bridge:
         self._source, self._name, self._messages, self._log, self._now_ms = source, topic, messages, log, now_ms
         self._type = row_type(source.schema)
         self._topic = f"intake/{source.name}"
+        self._events = Appender(log, source)
         self._of = messages.identity()
         self._positions = self._stored()
         self._quarantine = Quarantine(log, source.name, "messages", self._ahead)
@@ -80,9 +82,8 @@ class Bridge:
         if not taken:
             return 0
         now = self._now_ms()
-        judged = judge_each(taken, self._values, _text, self._source, now)
-        if judged.good:
-            self._log.append(f"events/{self._source.name}", [NewBatch(judged.good, now, False, judged.payload)])
+        judged = judge_each(taken, self._values, _text, self._source, now, self._events.partitions)
+        self._events.append(judged.portions, now, imported=False)
         self._quarantine.keep((Reject(bad.reason, bad.text, self._origin(taken[bad.row])) for bad in judged.bad), now)
         moved = dict(self._positions)
         for each in taken:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from skyloom.ingest.imports import Imported, import_file
 from skyloom.ingest.sink import events_topic
@@ -98,12 +99,21 @@ def database_rows(place: SqlTable, directory: Path) -> Rows:
 
 def _repeated(platform: Platform, imported: Imported) -> int:
     """How many of the rows that were appended had a key that was there already: those the lake does not have."""
-    if not imported.accepted:
+    if not imported.spans:
         return 0
-    within: list[tuple[str, str, object]] = [("_offset", ">=", imported.start), ("_offset", "<", imported.end)]
-    within.append(("_imported", "=", True))
-    fresh = platform.lake.read(events_topic(imported.source), columns=["_offset"], where=within)
-    return max(0, imported.accepted - len(fresh))
+    many = imported.partitions
+    starts, ends = np.zeros(many, np.int64), np.zeros(many, np.int64)
+    for span in imported.spans:
+        starts[span.partition], ends[span.partition] = span.start, span.end
+    within: list[tuple[str, str, object]] = [
+        ("_offset", ">=", min(span.start for span in imported.spans) * many),
+        ("_offset", "<", max(span.end for span in imported.spans) * many),
+        ("_imported", "=", True),
+    ]
+    offsets = platform.lake.read(events_topic(imported.source), columns=["_offset"], where=within)["_offset"].to_numpy()
+    in_log, partition = offsets // many, offsets % many
+    fresh = np.count_nonzero((in_log >= starts[partition]) & (in_log < ends[partition]))
+    return max(0, imported.accepted - int(fresh))
 
 
 def _taken(imported: Imported, error: Transient) -> Transient:

@@ -63,10 +63,10 @@ def _judge(content_type: str, body: bytes) -> Judge:
     return partial(judge_objects, rows)
 
 
-def _judge_arrow(body: bytes, source: SourceDef, now_ms: int) -> Judged:
+def _judge_arrow(body: bytes, source: SourceDef, now_ms: int, partitions: int) -> Judged:
     from skyloom.ingest.arrow import judge_stream  # who takes no Arrow does not pay for it
 
-    return judge_stream(body, source, now_ms)
+    return judge_stream(body, source, now_ms, partitions)
 
 
 def _source(release: LoadedRelease, name: str) -> SourceDef:

@@ -8,6 +8,7 @@ from skyloom.ports.log import MAX_ROWS, LogBatch, NewBatch
 HEADER = struct.Struct(">BBIq")
 _VERSION = 1
 _IMPORTED = 1
+_PARTED = "events/"
 
 
 def framed(batch: NewBatch) -> bytes:
@@ -28,6 +29,21 @@ def unframed(first: int, stored: bytes, after: int | None = None) -> LogBatch:
         raise DataError(f"a batch {version} in the log", fix="read it with the version of skyloom that wrote it")
     _, flags, count, appended_ms = HEADER.unpack_from(stored)
     return LogBatch(first, count, appended_ms, bool(flags & _IMPORTED), stored[HEADER.size :], after)
+
+
+def made_with(topic: str, partitions: int) -> int:
+    """How many partitions a new topic gets in a log that parts events into ``partitions``: all others have one.
+
+    >>> made_with("events/arrivals", 4), made_with("quarantine/arrivals", 4)
+    (4, 1)
+    """
+    return partitions if topic.startswith(_PARTED) else 1
+
+
+def check_count(partitions: int) -> None:
+    """Raises `UsageError` for a number of partitions that no topic can have."""
+    if not 0 < partitions < 1 << 31:
+        raise UsageError(f"no topic has {partitions} partitions", fix="give at least 1")
 
 
 def check_topic(topic: str, partition: int, partitions: int) -> None:

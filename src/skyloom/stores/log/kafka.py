@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from skyloom.kernel.errors import DataError, UsageError
 from skyloom.ports.log import Log, LogBatch, NewBatch
-from skyloom.stores.log.framing import HEADER, check_topic, framed, unframed
+from skyloom.stores.log.framing import HEADER, check_count, check_topic, framed, made_with, unframed
 from skyloom.stores.log.kafka_clients import LARGEST, Clients, translated
 from skyloom.stores.log.kafka_settings import KafkaSettings
 from skyloom.stores.log.kafka_topics import Positions, Topics
@@ -27,7 +27,8 @@ class KafkaLog:
     - An append returns once all replicas in sync have it (``acks=all``, idempotent: what librdkafka tries again is neither
       doubled nor reordered). It is one message per batch and no transaction: one of several batches that fails may have left
       some. A failed append is in doubt, as with every remote store: rows are known by their keys when it is made again.
-    - Topics are made with the first append or `declare`, of as many partitions as the settings say. The brokers forget
+    - Topics are made with the first append, position or `declare`: those under ``events/`` of ``partitions``, all others of
+      one. What is there keeps its number. The brokers forget
       nothing by themselves: `retain` and `truncate` do, on request; the first `retain` by bytes reads what is kept once.
     - Positions are Kafka's committed offsets, of a group per consumer, with ours in their metadata. Kafka has no "only
       forward": of two processes that commit for one consumer in the same instant, the later one decides. The brokers forget
@@ -40,8 +41,9 @@ class KafkaLog:
     dense = False
     atomic = False
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: KafkaSettings, partitions: int = 1) -> None:
+        check_count(partitions)
+        self._settings, self._parted = settings, partitions
         self._clients = Clients(settings)
         self._topics = Topics(self._clients)
         self._positions = Positions(self._clients)
@@ -49,15 +51,14 @@ class KafkaLog:
 
     def declare(self, topic: str, partitions: int) -> None:
         """Make a topic of so many partitions, if it is not there."""
-        if not 0 < partitions < 1 << 31:
-            raise UsageError(f"{topic} cannot have {partitions} partitions", fix="give at least 1")
+        check_count(partitions)
         there = self._topics.make(self._settings.name(topic), partitions)
         if there != partitions:
             raise UsageError(f"{topic} has {there} partitions, not {partitions}", fix="declare the number that it has")
 
     def partitions(self, topic: str) -> int:
-        """The number of partitions; that of the settings for a topic that is not there."""
-        return self._topics.partitions(self._settings.name(topic)) or self._settings.partitions
+        """The number of partitions; that with which it would be made for a topic that is not there."""
+        return self._topics.partitions(self._settings.name(topic)) or made_with(topic, self._parted)
 
     def append(self, topic: str, batches: Sequence[NewBatch], partition: int = 0) -> list[int]:
         """Append in order, a message per batch; the first offset of each, once all are acknowledged."""
@@ -66,7 +67,7 @@ class KafkaLog:
             if len(value) > LARGEST - 1_024:
                 raise DataError(f"a batch of {len(value)} bytes is too large for Kafka", fix="append fewer rows at a time")
         name = self._settings.name(topic)
-        check_topic(topic, partition, self._topics.make(name, self._settings.partitions))
+        check_topic(topic, partition, self._topics.make(name, made_with(topic, self._parted)))
         if not values:
             return []
         with translated(f"appending to {topic}"):
@@ -94,7 +95,7 @@ class KafkaLog:
     def commit(self, consumer: str, topic: str, offset: int, partition: int = 0) -> int:
         """Move a consumer's position forward."""
         check_position(consumer, offset)
-        check_topic(topic, partition, self._topics.make(self._settings.name(topic), self._settings.partitions))
+        check_topic(topic, partition, self._topics.make(self._settings.name(topic), made_with(topic, self._parted)))
         return self._positions.commit(self._settings.name(consumer), self._place(topic, partition), offset)
 
     def committed(self, consumer: str, topic: str, partition: int = 0) -> int:
@@ -159,7 +160,7 @@ class KafkaLog:
         """Kafka's offsets of the first message that is kept, and after the last one; zeros without a topic."""
         name = self._settings.name(topic)
         count = self._topics.partitions(name)
-        check_topic(topic, partition, count or self._settings.partitions)
+        check_topic(topic, partition, count or made_with(topic, self._parted))
         return self._topics.watermarks(name, partition) if count else (0, 0)
 
     def _kept(self, topic: str, partition: int, start: int) -> int:

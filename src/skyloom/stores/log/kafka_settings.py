@@ -61,15 +61,14 @@ class KafkaSettings(NamedTuple):
 
 
 def kafka_settings(url: str) -> KafkaSettings:
-    """Read a URL. Keys with a dot are librdkafka's properties, after ``topic.`` settings of new topics. The value
-    ``env:NAME``, or ``${NAME}`` in a value, is taken from the environment when a client is made, so that no secret stands
-    in a file.
+    """Read a URL. Keys with a dot are librdkafka's properties, after ``topic.`` settings of new topics. ``${NAME}`` in a
+    value is taken from the environment when a client is made, so that no secret stands in a file.
 
     Raises `DeclarationError` for what is no address of Kafka, and for settings that it has not.
 
-    >>> settings = kafka_settings("kafka://one:9092,two:9092/shop?replication=3&sasl.password=env:SECRET")
+    >>> settings = kafka_settings("kafka://one:9092,two:9092/shop?replication=3&sasl.password=${SECRET}")
     >>> settings.servers, settings.prefix, settings.replication, settings.client
-    ('one:9092,two:9092', 'shop', 3, (('sasl.password', 'env:SECRET'),))
+    ('one:9092,two:9092', 'shop', 3, (('sasl.password', '${SECRET}'),))
     """
     parts = urlsplit(url)
     prefix = parts.path.strip("/") or "skyloom"
