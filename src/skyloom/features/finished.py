@@ -34,7 +34,8 @@ class Finished:
 
     def put(self, entity: bytes, stored: bytes, t_ms: int, values: Values) -> None:
         """Remember values; the entity that was first remembered goes when there are too many."""
+        made, known = (t_ms // self.step_ms, stored, values), self._known
         with self._lock:
-            if len(self._known) >= self._most and entity not in self._known:
-                del self._known[next(iter(self._known))]
-            self._known[entity] = t_ms // self.step_ms, stored, values
+            if len(known) >= self._most and entity not in known:
+                del known[next(iter(known))]
+            known[entity] = made

@@ -12,6 +12,7 @@ from skyloom.features.compiled import jit
 from skyloom.features.exact import BEYOND, LIMIT, add_bounded, add_limbs, add_square_bounded, variance
 from skyloom.features.program import (
     BUCKETS,
+    BY_WINDOW,
     COLUMN,
     COUNT,
     DIGITS,
@@ -54,6 +55,7 @@ from skyloom.features.program import (
 from skyloom.features.sketches import cardinality, merge_buckets, merge_sets, put_bucket, put_hash, value_at
 from skyloom.features.tiles import (
     FULL,
+    NULLS,
     OK,
     OVERFLOW,
     TOO_OLD,
@@ -63,6 +65,7 @@ from skyloom.features.tiles import (
     identity,
     is_late,
     is_readable,
+    laid_out,
     longest,
     pack,
     place,
@@ -134,12 +137,13 @@ def _fold(tiles: Any, program: Any, events: Any, begin: int, stop: int) -> int:
     width = 1 + program[SLOTS]
     columns = (events.valid, events.scaled, events.values)
     for i in range(begin, stop):
+        ts = events.ts[i]
         for level in range(program[LEVELS]):
-            start = events.ts[i] - events.ts[i] % hop_of(program, level)
-            if start < tiles.floor[level]:
-                continue
-            at = tiles.first[level] + (tiles.count[level] - 1) * width
-            if tiles.count[level] == 0 or tiles.bits[at] != start:
+            hop, at = hop_of(program, level), tiles.first[level] + (tiles.count[level] - 1) * width
+            if tiles.count[level] == 0 or not 0 <= ts - tiles.bits[at] < hop:  # mostly it goes into the newest tile
+                start = ts - ts % hop
+                if start < tiles.floor[level]:
+                    continue
                 at = place(tiles, level, start, program)
                 if at < 0:
                     return FULL
@@ -168,7 +172,13 @@ def _merge(total: Any, total_f: Any, bits: Any, floats: Any, begin: int, stop: i
                 most = max(most, floats[at])
                 at += width
             total_f[s] = most
-        elif kind < SQUARE_LOW:
+        elif kind <= PRESENT:
+            counted = total[s]
+            while at < stop:
+                counted += bits[at]
+                at += width
+            total[s] = counted
+        elif kind == SUM:
             reached = total[s]
             while at < stop:
                 if bits[at] == BEYOND:
@@ -250,13 +260,15 @@ def _finish_wide(heap: Any, handle: int, program: Any, o: int, q: float) -> floa
 
 
 @jit
-def _finish_window(heap: Any, total: Any, total_f: Any, program: Any, w: int, out: Any) -> None:
-    """The features of window ``w`` from its merged slots."""
+def _finish_window(heap: Any, total: Any, total_f: Any, program: Any, w: int, begin: int, out: Any) -> int:
+    """The features of window ``w`` from its merged slots; in the order of windows they begin with the ``begin``-th, and where
+    those of the next one begin is returned."""
     floats = program.view(np.float64)
-    for index in range(program[OUTPUTS]):
+    for nth in range(begin, program[OUTPUTS]):
+        index = program[row(program, BY_WINDOW, nth, 1)]
         o, factors = row(program, OUTPUTS, index, 7), row(program, FACTORS, index, 2)
         if program[o + WINDOW] != w:
-            continue
+            return nth
         finish, slot, present = program[o + FINISH], program[o + VALUE], program[o + COUNT]
         if finish <= FINISH_MEAN:
             out[index] = _finish(total, finish, slot, present, floats[factors + SCALE])
@@ -266,6 +278,7 @@ def _finish_window(heap: Any, total: Any, total_f: Any, program: Any, w: int, ou
             out[index] = _finish_spread(total, program, o)
         else:
             out[index] = _finish_wide(heap, total[slot], program, o, floats[factors + SHARE])
+    return program[OUTPUTS]
 
 
 @jit
@@ -276,7 +289,7 @@ def _read(tiles: Any, program: Any, t: int, out: Any) -> int:
     bits, width = tiles.bits, 1 + program[SLOTS]
     total = np.empty(width - 1, np.int64)
     total_f = total.view(np.float64)
-    level, offset, at, used = -1, 0, 0, tiles.used[0]
+    level, offset, at, used, done = -1, 0, 0, tiles.used[0], 0
     for w in range(program[WINDOWS]):
         window = row(program, WINDOWS, w, 3)
         if program[window + LEVEL] != level or program[window + OFFSET] != offset:
@@ -295,7 +308,7 @@ def _read(tiles: Any, program: Any, t: int, out: Any) -> int:
             status = _merge_wide(tiles, program, total, at, stop)
         if status != OK:
             return status
-        _finish_window(tiles.heap, total, total_f, program, w, out)
+        done = _finish_window(tiles.heap, total, total_f, program, w, done, out)
     tiles.used[0] = used
     return OK
 
@@ -348,6 +361,8 @@ def read_blob(program: Any, blob: Any, t: int, out: Any) -> int:
     has another layout."""
     if not is_readable(program, blob):
         return UNREADABLE
+    if program[WIDE] == 0:
+        return _read(laid_out(blob, program), program, t, out)
     levels = program[LEVELS]
     capacity, room = max(1, longest(blob, levels)), (_ROOM + 2 * len(blob)) * program[WIDE]
     while True:
@@ -362,8 +377,13 @@ def read_blob(program: Any, blob: Any, t: int, out: Any) -> int:
 
 @jit
 def read_packed(program: Any, blob: Any, t: int, out: Any) -> int:
-    """`read_blob` of the bytes of a blob."""
-    return read_blob(program, np.frombuffer(blob, np.int64), t, out)
+    """`read_blob` of the bytes of a blob; NULLS where it is OK and some feature is null."""
+    status = read_blob(program, np.frombuffer(blob, np.int64), t, out)
+    if status == OK:
+        for value in out:
+            if np.isnan(value):
+                return NULLS
+    return status
 
 
 @jit

@@ -12,7 +12,7 @@ from skyloom.features.layout import other_layout
 from skyloom.features.program import Program, compile_group
 from skyloom.features.spaces import tiles_space, unpack
 from skyloom.features.standing import Partitions, Standing, standings
-from skyloom.features.tiles import OK, TOO_OLD, UNREADABLE
+from skyloom.features.tiles import NULLS, OK, TOO_OLD, UNREADABLE
 from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import DataError, Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
@@ -119,12 +119,11 @@ def _values(group: _Group, key: bytes, stored: bytes | None, t_ms: int) -> Value
 def _finish(group: _Group, blob: bytes, t_ms: int) -> Values:
     out = np.empty(group.program.outputs)
     status = read_packed(group.program.packed, blob, t_ms, out)
-    if status != OK:
-        raise _unreadable(group.definition, status)
-    values = out.tolist()
-    if isnan(sum(values)):  # mostly there is no null, and then nothing to be looked for
-        return tuple(None if isnan(value) else value for value in values)
-    return tuple(values)
+    if status == OK:
+        return tuple(out.tolist())
+    if status == NULLS:
+        return tuple(None if isnan(value) else value for value in out.tolist())
+    raise _unreadable(group.definition, status)
 
 
 def _unbuilt(group: FeatureGroupDef) -> Transient:

@@ -93,8 +93,8 @@ class Tables(NamedTuple):
     """What the compiled functions work by.
 
     ``slots`` [S, 4], ``wide`` [X] (the slots with a state of any size), ``levels`` [L, 2], ``windows`` [W, 3] (ordered by
-    level, offset and length) and ``outputs`` [O, 7] are int64, ``factors`` [O, 2] is float64; their columns are named
-    above.
+    level, offset and length), ``outputs`` [O, 7] and ``by_window`` [O] (the outputs in the order of their windows) are
+    int64, ``factors`` [O, 2] is float64; their columns are named above.
     """
 
     slots: Int64s
@@ -103,11 +103,12 @@ class Tables(NamedTuple):
     windows: Int64s
     outputs: Int64s
     factors: Float64s
+    by_window: Int64s
 
 
-SLOTS, WIDE, LEVELS, WINDOWS, OUTPUTS, FACTORS = range(6)
+SLOTS, WIDE, LEVELS, WINDOWS, OUTPUTS, FACTORS, BY_WINDOW = range(7)
 """Words of packed tables: how many rows there are of each; `ROWS_AT` further on, the word where the first of them is."""
-ROWS_AT = 6
+ROWS_AT = 7
 
 
 class Program(NamedTuple):
@@ -192,6 +193,7 @@ def compile_group(group: FeatureGroupDef) -> Program:
         _rows(windows, 3),
         _rows(outputs, 7),
         np.array(factors, np.float64).reshape(-1, 2),
+        np.argsort(_rows(outputs, 7)[:, WINDOW], kind="stable").astype(np.int64),
     )
     scales = np.array([10.0 ** group.scales.get(column, 0) for column in names.columns], np.float64)
     return Program(names.columns, scales, tuple(names.lanes.values()), names.codes, tables, _packed(tables))

@@ -26,7 +26,7 @@ from skyloom.features.wide import EMPTY, HEAD, NO_ROOM, room_for
 
 VERSION = 2
 HEADER = 4
-OK, TOO_OLD, OVERFLOW, FULL, UNREADABLE = range(5)
+OK, TOO_OLD, OVERFLOW, FULL, UNREADABLE, NULLS = range(6)
 NO_FLOOR = -(2**62)
 
 
@@ -143,6 +143,20 @@ def unpack(blob: Any, tiles: Any, program: Any) -> int:
         tiles.bits[first : first + words] = blob[at : at + words]
         at += words
     return OK if program[WIDE] == 0 else _unpack_wide(blob, at, tiles, program)
+
+
+@jit
+def laid_out(blob: Any, program: Any) -> Any:
+    """The tiles of a blob without wide states where they lie in it: nothing is copied, and nothing may be written."""
+    levels, width = program[LEVELS], 1 + program[SLOTS]
+    words = np.zeros(3 * levels + 2, np.int64)
+    first, count, floor = words[: levels + 1], words[levels + 1 : 2 * levels + 1], words[2 * levels + 1 : 3 * levels + 1]
+    first[0], floor[:] = HEADER + 2 * levels, NO_FLOOR
+    for level in range(levels):
+        if len(blob) > 0:
+            count[level], floor[level] = blob[HEADER + 2 * level], blob[HEADER + 2 * level + 1]
+        first[level + 1] = first[level] + count[level] * width
+    return Tiles(blob, blob.view(np.float64), first, count, floor, words[:0], words[3 * levels + 1 :])
 
 
 @jit

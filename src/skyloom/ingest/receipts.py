@@ -7,7 +7,7 @@ import msgspec
 import pyarrow as pa
 
 from skyloom.kernel.records.prediction import Receipt
-from skyloom.ports.log import LogBatch, NewBatch
+from skyloom.ports.log import LogBatch
 
 _MOMENT = pa.timestamp("ms", tz="UTC")
 
@@ -35,11 +35,6 @@ RECEIPTS = pa.schema(
 _JSON = {"inputs", "as_of", "request"}
 _MOMENTS = {"at_ms", "logged_ms"}
 _DECODER = msgspec.msgpack.Decoder(list[Receipt])
-
-
-def encode_receipts(receipts: Sequence[Receipt], now_ms: int) -> NewBatch:
-    """Receipts as one batch for the log."""
-    return NewBatch(len(receipts), now_ms, False, msgspec.msgpack.encode(receipts))
 
 
 def decode_receipts(batches: Sequence[LogBatch]) -> list[Receipt]:

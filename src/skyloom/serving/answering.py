@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from skyloom.ingest.rows import Value
 from skyloom.serving.answers import Answers, answers_of
 from skyloom.serving.body import read_objects
+from skyloom.serving.bulk import BulkPredictor
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.predict import Prediction, Predictor
 from skyloom.serving.tensors import Columns
@@ -17,8 +18,8 @@ _FEW = 16
 class Answering:
     """Predicts for the contracts. To be used from the event loop."""
 
-    def __init__(self, predictor: Predictor, executor: Executor) -> None:
-        self._predictor, self._executor = predictor, executor
+    def __init__(self, predictor: Predictor, bulk: BulkPredictor, executor: Executor) -> None:
+        self._predictor, self._bulk, self._executor = predictor, bulk, executor
 
     async def predict(
         self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]
@@ -35,7 +36,10 @@ class Answering:
         if columns.count <= _FEW:
             return self._by_row(release, route, columns)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._by_row, release, route, columns)
+        return await loop.run_in_executor(self._executor, self._by_column, release, route, columns)
+
+    def _by_column(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
+        return self._bulk.predict(release, route, columns) or self._by_row(release, route, columns)
 
     def _by_row(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
         rows = read_objects(route.rows, columns.rows())

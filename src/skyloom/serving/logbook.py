@@ -8,9 +8,10 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from itertools import islice
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,18 +35,28 @@ class WhenFull(StrEnum):
     REFUSE = "refuse"
 
 
+class Sealed(NamedTuple):
+    """Receipts of one model that are not made yet: ``encode`` gives ``rows`` of them as MessagePack of a list."""
+
+    model: str
+    rows: int
+    encode: Callable[[], bytes]
+
+
 class Logbook:
     """A bounded queue and the thread that empties it, in order, one append at a time. Safe for threads."""
 
     def __init__(self, log: Log, clock: Clock, metrics: Metrics, when_full: WhenFull, capacity: int) -> None:
         self._log, self._clock, self._metrics = log, clock, metrics
         self._when_full, self._capacity = when_full, capacity
-        self._waiting: deque[Receipt] = deque()
+        self._waiting: deque[Receipt | Sealed] = deque()
+        self._held = 0  # receipts that wait: a sealed batch counts as many as it has
+        self._counting = threading.Lock()
         self._arrived = threading.Event()
         self._stop = threading.Event()
         self._give_up = float("inf")
         self._encoder = msgspec.msgpack.Encoder()
-        metrics.logbook_queue.set_function(lambda: len(self._waiting))
+        metrics.logbook_queue.set_function(lambda: self._held)
         self._thread = threading.Thread(target=self._run, name="logbook", daemon=True)
 
     def start(self) -> None:
@@ -54,14 +65,27 @@ class Logbook:
 
     def refuses(self, count: int) -> bool:
         """Whether ``count`` more predictions must not be made, because their receipts could not be kept."""
-        return self._when_full is WhenFull.REFUSE and len(self._waiting) + count > self._capacity
+        return self._when_full is WhenFull.REFUSE and self._held + count > self._capacity
 
     def add(self, receipts: Sequence[Receipt]) -> None:
         """Take receipts; those that find the queue full are dropped and counted."""
-        room = self._capacity - len(self._waiting)
-        self._waiting.extend(receipts[: max(room, 0)])
-        if len(receipts) > room:
-            self._metrics.logbook_dropped.inc(len(receipts) - max(room, 0))
+        with self._counting:
+            taken = receipts[: max(self._capacity - self._held, 0)]
+            self._held += len(taken)
+        self._take(taken, len(receipts) - len(taken))
+
+    def seal(self, batch: Sealed) -> None:
+        """Take a batch, which is encoded by the thread that writes it; one that finds no room is dropped and counted. An
+        empty queue has room for any."""
+        with self._counting:
+            fits = self._held == 0 or self._held + batch.rows <= self._capacity
+            self._held += batch.rows if fits else 0
+        self._take([batch] if fits else [], 0 if fits else batch.rows)
+
+    def _take(self, taken: Sequence[Receipt | Sealed], dropped: int) -> None:
+        self._waiting.extend(taken)
+        if dropped:
+            self._metrics.logbook_dropped.inc(dropped)
         if not self._arrived.is_set():
             self._arrived.set()
 
@@ -72,7 +96,7 @@ class Logbook:
         self._arrived.set()
         self._thread.join(within_s + 1.0)
         if self._waiting:
-            _log.error("%d receipts could not be logged before the end", len(self._waiting))
+            _log.error("%d receipts could not be logged before the end", self._held)
         return not self._waiting
 
     def _run(self) -> None:
@@ -84,24 +108,31 @@ class Logbook:
                 if not self._write(list(islice(self._waiting, BATCH))):
                     return
 
-    def _write(self, batch: list[Receipt]) -> bool:
+    def _write(self, batch: list[Receipt | Sealed]) -> bool:
         """Append a batch, however often that takes; whether it was done before it was time to give up."""
-        by_model: dict[str, list[Receipt]] = {}
-        for receipt in batch:
-            by_model.setdefault(receipt.model, []).append(receipt)
-        for model, receipts in by_model.items():
-            if not self._append(predictions_topic(model), receipts):
+        by_model: dict[str, list[tuple[int, bytes]]] = {}
+        for model, receipts in _by_model([each for each in batch if isinstance(each, Receipt)]).items():
+            by_model[model] = [(len(receipts), self._encoder.encode(receipts))]
+        for each in batch:
+            if isinstance(each, Sealed):
+                by_model.setdefault(each.model, []).append((each.rows, each.encode()))
+        for model, payloads in by_model.items():
+            if not self._append(predictions_topic(model), payloads):
                 return False
         for _ in batch:
             self._waiting.popleft()
-        self._metrics.logbook_written.inc(len(batch))
+        written = sum(count for payloads in by_model.values() for count, _ in payloads)
+        with self._counting:
+            self._held -= written
+        self._metrics.logbook_written.inc(written)
         return True
 
-    def _append(self, topic: str, receipts: list[Receipt]) -> bool:
-        payload, pause = self._encoder.encode(receipts), GATHER_S
+    def _append(self, topic: str, payloads: list[tuple[int, bytes]]) -> bool:
+        pause = GATHER_S
         while True:
             try:
-                self._log.append(topic, [NewBatch(len(receipts), self._clock.now_ms(), False, payload)])
+                now_ms = self._clock.now_ms()
+                self._log.append(topic, [NewBatch(count, now_ms, False, payload) for count, payload in payloads])
             except Exception as error:  # noqa: BLE001  # the edge of this thread: whatever a log raises, receipts are kept
                 self._metrics.logbook_failures.inc()
                 _log.warning("%s cannot be written, trying again: %s", topic, error)
@@ -111,3 +142,10 @@ class Logbook:
                 return False
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _by_model(receipts: Sequence[Receipt]) -> dict[str, list[Receipt]]:
+    by_model: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        by_model.setdefault(receipt.model, []).append(receipt)
+    return by_model

@@ -93,7 +93,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: list[Any])
     check_shape(name, datatype, shape)
     flat = _flat(name, shape, data)
     try:
-        values: list[Any] = msgspec.convert(flat, _JSON_TYPES[datatype])
+        values = _typed(datatype, flat)
     except msgspec.ValidationError as error:
         raise Problem(400, f"{name}: {_without_null(str(error))}") from error
     return Tensor(name, datatype, shape, values if datatype == "BYTES" else _numbers(name, datatype, values))
@@ -153,6 +153,16 @@ def _flat(name: str, shape: tuple[int, ...], data: list[Any]) -> list[Any]:
     if len(rows) != count:
         raise Problem(400, f"{name}: the shape says {count} values, there are {len(rows)}")
     return rows
+
+
+def _typed(datatype: str, flat: list[Any]) -> list[Any]:
+    try:
+        return msgspec.convert(flat, _JSON_TYPES[datatype])
+    except msgspec.ValidationError:
+        if datatype not in INTEGERS:
+            raise
+    whole = [int(each) if isinstance(each, float) and each.is_integer() else each for each in flat]  # as some clients send
+    return msgspec.convert(whole, _JSON_TYPES[datatype])
 
 
 def _numbers(name: str, datatype: str, values: list[Any]) -> Values:

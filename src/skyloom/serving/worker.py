@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from skyloom.kernel.errors import MissingExtra
 from skyloom.serving.answering import Answering
 from skyloom.serving.app import App
+from skyloom.serving.bulk import BulkPredictor
 from skyloom.serving.contracts.catalog import Parts, endpoints_of
 from skyloom.serving.contracts.open_inference_service import InferenceService
 from skyloom.serving.exchange import Exchange
@@ -62,7 +63,11 @@ class Worker:
         self._logbook = Logbook(services.log, clock, metrics, services.when_full, limits.logbook)
         self._shadow = Shadow(self._logbook, metrics, limits.shadow)
         self._obedience = Obedience(services.objects, services.verifier, services.online, clock, metrics)
-        answering = Answering(Predictor(self._logbook, self._shadow, clock, metrics), executor)
+        predictor, bulk = (
+            Predictor(self._logbook, self._shadow, clock, metrics),
+            BulkPredictor(self._logbook, clock, metrics),
+        )
+        answering = Answering(predictor, bulk, executor)
         self._inference = InferenceService(answering, self._life, clock)
         ingestion = Ingestion(services.log, clock, metrics, executor)
         exchange = Exchange(answering, executor, services.model, limits.body_bytes)

@@ -183,7 +183,12 @@ class Environment:
             self._gate.enter()
             try:
                 txn = self.lmdb.begin(write=write)
-                return txn, {} if write else self._found_by(txn)
+                if write:
+                    return txn, {}
+                last, moment = self._found, txn.id()
+                if last[0] != moment:  # between two commits no space moves: what one reader finds is for all
+                    last = self._found = moment, {}
+                return txn, last[1]
             except self._driver.MapResizedError:
                 self._gate.leave()
             except self._driver.Error as error:
@@ -191,13 +196,6 @@ class Environment:
                 raise explained(error, self.path) from error
             with self._gate.alone():
                 self.lmdb.set_mapsize(0)  # what another process has made it
-
-    def _found_by(self, txn: "lmdb.Transaction[bytes]") -> "Found":
-        """Where spaces are, for all readers of one moment: between two commits none moves."""
-        last, moment = self._found, txn.id()
-        if last[0] != moment:
-            last = self._found = moment, {}
-        return last[1]
 
     def end(self, txn: "lmdb.Transaction[bytes]") -> None:
         """Undo a transaction that was not committed, and let the map change."""

@@ -31,12 +31,11 @@ class Happening(NamedTuple):
 
 
 class Replayed(msgspec.Struct):
-    """What a stretch of replay did: requests and events sent, the seconds of each, the data time it reached."""
+    """What a stretch of replay did: requests and events sent, the seconds of each."""
 
     requests: int = 0
     events: int = 0
     seconds: float = 0.0
-    reached_ms: int = 0
     last_id: str = ""
 
 
@@ -60,7 +59,6 @@ class Replay:
         while self._queue and self._queue[0].at_ms < until_ms:
             rows = self._next_run(until_ms)
             self._clock.advance_to(rows[-1].at_ms)
-            told.reached_ms = rows[-1].at_ms
             if rows[0].kind == REPORT:
                 client.post("/events/arrivals", [happening.row for happening in rows])
                 told.events += len(rows)

@@ -109,5 +109,6 @@ class Repository:
         return reply({})
 
 
-def _named(call: Call) -> tuple[str, str | None]:
-    return call.parameters["model"], call.parameters.get("version")
+def _named(call: Call) -> tuple[str | None, str | None]:
+    """Model and version of a path; no model where a server of one model is asked without."""
+    return call.parameters.get("model"), call.parameters.get("version")

@@ -46,7 +46,7 @@ class InferenceService:
     async def infer(
         self,
         release: LoadedRelease,
-        model: str,
+        model: str | None,
         version: str | None,
         inputs: Sequence[Tensor],
         wanted: Sequence[str] | None,
@@ -55,6 +55,7 @@ class InferenceService:
         an unknown model or version (404), an unloaded model (503), inputs or outputs that do not fit (400)."""
         started = time.perf_counter_ns()
         route = self.route(release, model, version)
+        model = route.model.name
         try:
             names = outputs_named(route, wanted)
             columns = columns_of(inputs, route.rows.schema, self._clock.now_ms())
@@ -67,11 +68,11 @@ class InferenceService:
         only = str(next(iter(answers.versions))) if len(answers.versions) == 1 else None
         return Inferred(model, only, output_tensors(names, answers))
 
-    def route(self, release: LoadedRelease, model: str, version: str | None) -> LoadedRoute:
-        """The route of a model that is loaded; `Problem` with 404 or 503."""
+    def route(self, release: LoadedRelease, model: str | None, version: str | None) -> LoadedRoute:
+        """The route of a model that is loaded (``None``: of the only one); `Problem` with 404 or 503."""
         route = route_for(release, model, version)
-        if model in self._unloaded:
-            raise Problem(503, f"{model} was unloaded from this process; load it to ask it again")
+        if route.model.name in self._unloaded:
+            raise Problem(503, f"{route.model.name} was unloaded from this process; load it to ask it again")
         return route
 
     def statistics(self, release: LoadedRelease, model: str | None, version: str | None) -> list[dict[str, Any]]:
