@@ -420,4 +420,4 @@ def test_a_part_that_is_used_twice_again_and_again_is_refused_before_it_fills_th
     while term.parts < 5_000:
         term = term + term
     with pytest.raises(DeclarationError, match="more than 10,000 parts"):
-        term + term
+        _ = term + term

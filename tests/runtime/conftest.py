@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.runtime.logged import log_receipts
 
 from skyloom.cli.new import create
 from skyloom.delivery.release import current
-from skyloom.ingest.receipts import encode_receipts
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.clock import DataClock
-from skyloom.kernel.records.prediction import Receipt, predictions_topic
+from skyloom.kernel.records.prediction import Receipt
 from skyloom.package import load
 from skyloom.platform import Platform, open_platform
 from skyloom.registry.versions import get_version
@@ -99,7 +99,7 @@ def answer(platform: Platform) -> Answer:
             _with(receipt, values, each if score is None else score(each))
             for receipt, values, each in zip(asked, inputs, scores, strict=True)
         ]
-        platform.log.append(predictions_topic(MODEL), [encode_receipts(receipts, platform.clock.now_ms())])
+        log_receipts(platform, MODEL, receipts)
         settle(platform, applied(platform.metadata).project)
         return receipts
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.runtime.logged import log_receipts
 
 from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.spaces import entity_key, tiles_space
-from skyloom.ingest.receipts import encode_receipts
+from skyloom.features.spaces import tiles_space
 from skyloom.ingest.rows import encode_rows
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.monitoring.incidents import incidents
 from skyloom.platform import Platform, open_platform
@@ -127,7 +128,7 @@ def test_the_sample_is_the_same_when_taken_again(answer: Any):
 
 def _log(platform: Platform, receipts: list[Receipt]) -> None:
     if receipts:
-        platform.log.append(predictions_topic(MODEL), [encode_receipts(receipts, platform.clock.now_ms())])
+        log_receipts(platform, MODEL, receipts)
     settle(platform, applied(platform.metadata).project)
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.runtime.logged import log_receipts
 
 from skyloom.cli.main import main
-from skyloom.features.spaces import POSITIONS, entity_key, group_position, tiles_space
-from skyloom.ingest.receipts import encode_receipts
+from skyloom.features.spaces import POSITIONS, group_position, tiles_space
+from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import NotFound, UsageError
-from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.platform import Platform
 from skyloom.runtime.features import lineages, standings
 from skyloom.runtime.features_preview import moment_of, preview
@@ -74,7 +74,7 @@ def test_check_exits_1_with_an_incident_that_monitor_shows(
     assert main(["features", "check"]) == 0
     assert observe(platform).incidents == ()
     wrong = msgspec.structs.replace(receipts[0], id="p_wrong", inputs=(*receipts[0].inputs[:-1], 1e6), logged_ms=2**41)
-    platform.log.append(predictions_topic(MODEL), [encode_receipts([wrong], platform.clock.now_ms())])
+    log_receipts(platform, MODEL, [wrong])
     capsys.readouterr()
     assert main(["features", "check", MODEL, "--sample", "5", "--json"]) == 1
     said = capsys.readouterr()

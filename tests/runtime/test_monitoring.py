@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from tests.runtime.logged import log_receipts
 
 from skyloom.cli.main import main
-from skyloom.ingest.receipts import encode_receipts
 from skyloom.kernel.errors import NotFound
-from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.platform import Platform
 from skyloom.runtime.ingesting import ingest
 from skyloom.runtime.monitoring import Health, observe
@@ -61,7 +60,7 @@ def test_skew_is_found_in_what_was_not_served_as_logged(platform: Platform, answ
     receipts = answer(slice(0, 20))
     assert health(platform).skew.differences == ()
     wrong = msgspec.structs.replace(receipts[0], id="p_wrong", inputs=(*receipts[0].inputs[:-1], 1e6), logged_ms=2**41)
-    platform.log.append(predictions_topic(MODEL), [encode_receipts([wrong], platform.clock.now_ms())])
+    log_receipts(platform, MODEL, [wrong])
     skew = health(platform, all_skew=True).skew
     assert (skew.predictions, [each.receipt for each in skew.differences]) == (21, ["p_wrong"])
     assert observe(platform).lag["predictions/churn"].unsunk == 0
