@@ -92,13 +92,11 @@ class Shop:
     def ids(self) -> list[str]:
         return [event["id"] for event in self.events()]
 
-    def unsent(self) -> bool:
-        """Whether somebody reads a statement whose rows are not all sent."""
-        text = (
-            "SELECT state, wait_event FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        [(state, waits)] = self._connection.execute(text.encode()).fetchall()
-        return (state, waits) in {("active", "ClientWrite"), ("idle in transaction", "ClientRead")}
+    def state(self) -> str:
+        """What the only other connection does."""
+        text = f"SELECT state FROM pg_stat_activity WHERE {OTHERS}"
+        [(state,)] = self._connection.execute(text.encode()).fetchall()
+        return str(state)
 
     def close(self) -> None:
         self._connection.close()
@@ -262,13 +260,13 @@ def test_a_query_is_read_as_it_stands(shop: Shop) -> None:
 
 
 def test_memory_is_that_of_a_batch_from_a_position_on_too(shop: Shop) -> None:
-    """The first rows are here while the server still has most of them: what it sends then waits for us."""
+    """The first rows are here while the server still has most of them: it cannot send them, or is asked for them later."""
     shop.do(f"CREATE TABLE many AS {MANY.format(count=20_000)}")
     rows = shop.rows(sql_location(shop.url, table="many", cursor="big"))
     for since in (None, (10,)):
         batches = rows.read(["id", "note"], ["big"], since, 500)
         assert len(next(batches)) == 500
-        assert shop.unsent()
+        assert shop.state() == ("active" if shop.url.startswith("adbc+") else "idle in transaction")
         batches.close()  # type: ignore[attr-defined]
     rows.close()
 
