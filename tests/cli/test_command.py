@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from skyloom.cli import train
@@ -147,6 +148,18 @@ def test_doctor_names_a_broken_project_and_exits_1(tmp_path: Path):
     assert ended.returncode == 1
     assert re.search(r"^skyloom.toml +missing", ended.stdout, re.MULTILINE)
     assert "\x1b" not in ended.stdout
+
+
+def test_doctor_checks_the_audit_log_of_a_project(tmp_path: Path):
+    assert skyloom("keys", "create", "--scope", "read", cwd=tmp_path).returncode == 0
+    told = skyloom("doctor", cwd=tmp_path).stdout
+    assert re.search(r"^audit log +ok +1 change, chained", told, re.MULTILINE), told
+    forged = apsw.Connection(str(tmp_path / ".skyloom" / "metadata.db"))
+    forged.execute("update change set actor = 'nobody'")
+    forged.close()
+    ended = skyloom("doctor", cwd=tmp_path)
+    assert ended.returncode == 1
+    assert re.search(r"^audit log +missing +line 1 was changed", ended.stdout, re.MULTILINE), ended.stdout
 
 
 def test_tables_on_a_terminal_are_rich_unless_colour_is_unwanted(tmp_path: Path):

@@ -57,7 +57,8 @@ def examine(directory: Path, profile: str) -> list[Check]:
     packages = [_package(requirement) for requirement in requirements("skyloom")]
     ports = [_port("serving", settings.serving.port), _port("API and console", settings.api.port)]
     stores = [_store(each) for each in reach(settings)]
-    return [*told, *(check() for check in machine), _disk(directory), _writable(directory), *ports, *stores, *packages]
+    project = [_disk(directory), _writable(directory), *([] if told else _audit(directory, profile))]
+    return [*told, *(check() for check in machine), *project, *ports, *stores, *packages]
 
 
 def _python() -> Check:
@@ -119,6 +120,28 @@ def _writable(directory: Path) -> Check:
             "project folder", "missing", f"{directory} cannot be written: {error.strerror}", f"chmod u+w {directory}"
         )
     return Check("project folder", "ok", f"{directory} can be written")
+
+
+def _audit(directory: Path, profile: str) -> list[Check]:
+    """Whether the audit log of a project's changes is as it was written."""
+    from skyloom.governance.audit import verify_audit
+    from skyloom.platform import open_platform
+
+    try:
+        platform = open_platform(directory, profile)
+        if not platform.state.exists():
+            return []
+        verdict = verify_audit(platform.metadata)
+    except SkyloomError as error:
+        return [Check("audit log", "missing", error.what, error.fix)]
+    if verdict.broken_at is not None:
+        fix = "restore the metadata from a copy made before"
+        return [Check("audit log", "missing", f"line {verdict.broken_at:,} was changed: its chain is broken", fix)]
+    return [
+        Check(
+            "audit log", "ok", f"{verdict.lines:,} {'change' if verdict.lines == 1 else 'changes'}, chained one to the next"
+        )
+    ]
 
 
 def _port(name: str, port: int) -> Check:

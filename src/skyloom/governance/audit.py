@@ -32,10 +32,6 @@ class AuditVerdict(msgspec.Struct, frozen=True):
     broken_at: int | None
     head: str
 
-    @property
-    def intact(self) -> bool:
-        return self.broken_at is None
-
 
 def audit_lines(metadata: Metadata, kind: str | None = None, id: str | None = None) -> list[AuditLine]:
     """The changes, oldest first, of everything or of one kind or record."""
