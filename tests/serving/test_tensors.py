@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyloom.serving.compression import packed, unpack
@@ -21,6 +21,7 @@ def limits(datatype: str) -> tuple[int, int]:
     return (0, 2**bits - 1) if datatype.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
+@settings(deadline=None)
 @given(st.data(), st.sampled_from(sorted(CODES)))
 def test_whole_numbers_are_the_same_in_json_and_raw(data: st.DataObject, datatype: str) -> None:
     low, high = limits(datatype)
@@ -31,6 +32,7 @@ def test_whole_numbers_are_the_same_in_json_and_raw(data: st.DataObject, datatyp
         assert to_raw(tensor.values) == raw
 
 
+@settings(deadline=None)
 @given(st.sampled_from([("FP16", "e", 16), ("FP32", "f", 32), ("FP64", "d", 64)]), st.data())
 def test_floats_are_the_same_in_json_and_raw_and_nan_is_missing(kind: tuple[str, str, int], data: st.DataObject) -> None:
     datatype, code, width = kind
@@ -41,6 +43,7 @@ def test_floats_are_the_same_in_json_and_raw_and_nan_is_missing(kind: tuple[str,
         assert tensor.column() == values
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=5)))
 def test_texts_survive_raw(texts: list[str]) -> None:
     raw = b"".join(struct.pack("<I", len(text.encode())) + text.encode() for text in texts)
@@ -48,6 +51,7 @@ def test_texts_survive_raw(texts: list[str]) -> None:
     assert from_raw("a", "BYTES", (len(texts),), raw).column() == texts
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4))
 def test_nested_is_flat(shape: list[int]) -> None:
     array = np.arange(int(np.prod(shape)), dtype=np.int32).reshape(shape)
@@ -55,6 +59,11 @@ def test_nested_is_flat(shape: list[int]) -> None:
     assert from_json("a", "INT32", tuple(shape), flat).column() == flat
     if array.size:
         assert from_json("a", "INT32", tuple(shape), nested).column() == flat
+
+
+def test_whole_floats_are_whole_numbers_and_truths() -> None:
+    assert from_json("a", "BOOL", (4,), [1.0, 0, None, True]).column() == [True, False, None, True]
+    assert from_json("a", "INT64", (3,), [1_364_800_000_000.0, None, -2]).column() == [1_364_800_000_000, None, -2]
 
 
 def test_bfloat16_are_the_upper_halves() -> None:
@@ -74,7 +83,9 @@ JSON = [
     ("INT8", (1,), [2**70]),
     ("INT8", (2,), [None, 128]),
     ("INT64", (1,), [1.5]),
-    ("BOOL", (1,), [1]),
+    ("BOOL", (1,), [2]),
+    ("BOOL", (1,), [0.5]),
+    ("INT64", (1,), [float("inf")]),
     ("BYTES", (1,), [1]),
     ("FP8", (1,), [1.0]),
     ("FP32", (-1,), []),
@@ -111,6 +122,7 @@ def test_bad_raw_is_refused(datatype: str, shape: tuple[int, ...], raw: bytes) -
         from_raw("a", datatype, shape, raw)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["gzip", "deflate"]))
 def test_packed_bodies_are_unpacked(body: bytes, encoding: str) -> None:
     sent = gzip.compress(body) if encoding == "gzip" else zlib.compress(body)

@@ -159,10 +159,14 @@ def _typed(datatype: str, flat: list[Any]) -> list[Any]:
     try:
         return msgspec.convert(flat, _JSON_TYPES[datatype])
     except msgspec.ValidationError:
-        if datatype not in INTEGERS:
-            raise
-    whole = [int(each) if isinstance(each, float) and each.is_integer() else each for each in flat]  # as some clients send
-    return msgspec.convert(whole, _JSON_TYPES[datatype])
+        return msgspec.convert([_from_float(datatype, each) for each in flat], _JSON_TYPES[datatype])
+
+
+def _from_float(datatype: str, value: object) -> object:
+    """What a client meant that writes every number as a float, truths among them."""
+    if datatype == "BOOL" and isinstance(value, int | float) and value in (0, 1):
+        return bool(value)
+    return int(value) if datatype in INTEGERS and isinstance(value, float) and value.is_integer() else value
 
 
 def _numbers(name: str, datatype: str, values: list[Any]) -> Values:

@@ -1,0 +1,205 @@
+"""Many rows at once: predictions by column, without a row of Python's own being made.
+
+For models whose inputs are columns of their request, as they come (no expression, no feature to look up) and without a
+shadow. Everything else, and everything that is not plainly right, is left to `Predictor`: so there is one place that
+explains what is wrong with a value, and one that tells how a version broke.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skyloom.ingest.rows import MAX_TEXT
+from skyloom.kernel.clock import Clock
+from skyloom.kernel.schema import Field, Schema, Type
+from skyloom.serving.answers import Answers
+from skyloom.serving.body import LAST_MOMENT_MS
+from skyloom.serving.loaded import LoadedRelease, LoadedRoute
+from skyloom.serving.logbook import Logbook, Sealed
+from skyloom.serving.metrics import Metrics
+from skyloom.serving.records import Column, Receipts, ids_of
+from skyloom.serving.router import arm_for
+from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor
+
+_Positions = NDArray[np.intp] | slice
+
+
+class _Share(NamedTuple):
+    """Rows that one arm answered: the arm's index, where they are, their scores."""
+
+    arm: int
+    positions: _Positions
+    scores: NDArray[np.float64]
+
+
+class BulkPredictor:
+    """Predicts by column. Safe for threads."""
+
+    def __init__(self, logbook: Logbook, clock: Clock, metrics: Metrics) -> None:
+        self._logbook, self._clock, self._metrics = logbook, clock, metrics
+
+    def predict(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers | None:
+        """The answers, the same as `Predictor` gives row by row, with the same receipts; or ``None``: then ask it."""
+        started = time.perf_counter()
+        names = _plain(route)
+        if names is None or not columns.count or self._logbook.refuses(columns.count):
+            return None
+        request = _typed(columns, route.rows.schema)
+        if request is None:
+            return None
+        units = _units(request[route.rows.schema.key])
+        shares = _scored(route, names, request, units)
+        if shares is None:
+            return None
+        ids, scores = ids_of("p", columns.count), np.empty(columns.count)
+        threshold = np.empty(columns.count)
+        for share in shares:
+            scores[share.positions] = share.scores
+            threshold[share.positions] = route.arms[share.arm].package.manifest.threshold
+            self._log(release, route, share, _Rows(names, request, units, ids), started)
+        self._metrics.scoring_seconds.labels(route.model.name).observe(time.perf_counter() - started)
+        labels = scores >= threshold if route.model.task == "binary" else None
+        return Answers(scores, labels, ids, frozenset(route.arms[share.arm].arm.version for share in shares))
+
+    def _log(self, release: LoadedRelease, route: LoadedRoute, share: _Share, rows: "_Rows", started: float) -> None:
+        arm, model, schema = route.arms[share.arm].arm, route.model.name, route.rows.schema
+        mine = rows.only(share.positions)
+        at_ms: Any = mine.request[schema.time]
+        receipts = Receipts(
+            same={
+                "model": model,
+                "version": arm.version,
+                "release": release.digest,
+                "arm": arm.role,
+                "logged_ms": self._clock.now_ms(),
+                "as_of": {},
+                "latency_ms": (time.perf_counter() - started) * 1_000,
+                "error": None,
+            },
+            ids=mine.ids,
+            units=mine.units,
+            at_ms=at_ms,
+            inputs=[mine.request[name] for name in mine.names],
+            request=mine.request,
+            scores=share.scores,
+        )
+        self._metrics.predictions.labels(model, str(arm.version), arm.role).inc(len(share.scores))
+        self._logbook.seal(Sealed(model, len(share.scores), receipts.encode))
+
+
+class _Rows(NamedTuple):
+    """``names`` are the request's columns that are the model's inputs, in order."""
+
+    names: Sequence[str]
+    request: Mapping[str, Column]
+    units: Sequence[str]
+    ids: list[str]
+
+    def only(self, positions: _Positions) -> "_Rows":
+        """The rows at ``positions`` alone."""
+        if isinstance(positions, slice):
+            return self
+        request = {name: _picked(column, positions) for name, column in self.request.items()}
+        at = [int(position) for position in positions]
+        return _Rows(self.names, request, [self.units[row] for row in at], [self.ids[row] for row in at])
+
+
+def _plain(route: LoadedRoute) -> list[str] | None:
+    """The columns that are the model's inputs, in order, if all inputs are columns."""
+    if route.shadows or route.lookups or route.wanted:
+        return None
+    expressions = [each.expression for each in route.model.inputs]
+    names = [str(each.value) for each in expressions if each is not None and each.op == "col"]
+    return names if len(names) == len(expressions) else None
+
+
+def _scored(
+    route: LoadedRoute, names: Sequence[str], request: Mapping[str, Column], units: Sequence[str]
+) -> list[_Share] | None:
+    """The scores by arm; ``None`` when a version broke."""
+    shares: list[_Share] = []
+    for arm, positions in _by_arm(route, units).items():
+        scorer = route.arms[arm].package.scorer
+        inputs = zip(scorer.signature.names, names, strict=True)
+        given = {name: _array(_picked(request[column], positions)) for name, column in inputs}
+        try:
+            scores = scorer.score(given).astype(np.float64)
+        except Exception:  # noqa: BLE001  # a model is foreign code, and its errors share no base
+            return None
+        if not bool(np.isfinite(scores).all()):
+            return None
+        shares.append(_Share(arm, positions, scores))
+    return shares
+
+
+def _by_arm(route: LoadedRoute, units: Sequence[str]) -> dict[int, _Positions]:
+    if len(route.arms) == 1:
+        return {0: slice(None)}
+    chosen = np.fromiter((arm_for(route, unit) for unit in units), np.intp, len(units))
+    return {int(arm): np.flatnonzero(chosen == arm) for arm in np.unique(chosen)}
+
+
+def _typed(columns: Columns, schema: Schema) -> dict[str, Column] | None:
+    """The columns of the request as its schema types them; ``None`` for what `RowType` might refuse, or types otherwise."""
+    if set(columns.tensors) != set(schema.names):
+        return None
+    made: dict[str, Column] = {}
+    for field in schema.fields:
+        column = _column(columns.tensors[field.name], field)
+        if column is None:
+            return None
+        made[field.name] = column
+    return made
+
+
+def _column(tensor: Tensor, field: Field) -> Column | None:
+    values, datatype = tensor.values, tensor.datatype
+    if isinstance(values, list):
+        return values if field.type is Type.STRING and all(_is_text(each, field) for each in values) else None
+    if field.type is Type.FLOAT and datatype in INTEGERS | FLOATS:
+        return _floats(values.astype(np.float64), field)
+    if field.type is Type.BOOL and datatype == "BOOL":
+        return values
+    if field.type not in (Type.INT, Type.TIMESTAMP) or datatype not in INTEGERS - {"UINT64"}:
+        return None
+    whole = values.astype(np.int64)
+    in_calendar = not len(whole) or (int(whole.min()) >= 0 and int(whole.max()) <= LAST_MOMENT_MS)
+    return whole if field.type is Type.INT or in_calendar else None
+
+
+def _floats(values: NDArray[np.float64], field: Field) -> Column | None:
+    if bool(np.isfinite(values).all()):
+        return values
+    if not field.nullable or bool(np.isinf(values).any()):
+        return None
+    return [None if missing else value for missing, value in zip(np.isnan(values), values.tolist(), strict=True)]
+
+
+def _is_text(value: object, field: Field) -> bool:
+    if value is None:
+        return field.nullable
+    return isinstance(value, str) and len(value) <= MAX_TEXT and (value.isascii() or value.isprintable())
+
+
+def _units(keys: Column) -> Sequence[str]:
+    return [str(key) for key in (keys.tolist() if isinstance(keys, np.ndarray) else keys)]
+
+
+def _picked(column: Column, positions: _Positions) -> Column:
+    if isinstance(positions, slice):
+        return column
+    return column[positions] if isinstance(column, np.ndarray) else [column[at] for at in positions]
+
+
+def _array(column: Column) -> NDArray[Any]:
+    """A column as scorers take it: a missing number is NaN."""
+    if isinstance(column, np.ndarray):
+        return column
+    if any(isinstance(each, str) for each in column):
+        array = np.empty(len(column), object)
+        array[:] = column
+        return array
+    return np.array([np.nan if each is None else each for each in column], np.float64)
