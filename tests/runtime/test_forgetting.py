@@ -34,10 +34,10 @@ PAYMENTS = {
 }
 
 
-@pytest.fixture
-def payments(tmp_path: Path) -> Platform:
+@pytest.fixture(params=[1, 3])
+def payments(request: pytest.FixtureRequest, tmp_path: Path) -> Platform:
     (tmp_path / "project.py").write_text(PROJECT)
-    (tmp_path / "skyloom.toml").write_text("")
+    (tmp_path / "skyloom.toml").write_text(f"[local]\npartitions = {request.param}\n")
     platform = open_platform(tmp_path)
     apply(platform)
     pq.write_table(pa.table(PAYMENTS), tmp_path / "payments.parquet")
