@@ -11,6 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from serving_world import NOW, Arm, ServerProcess, World, mint
 
+collect_ignore_glob = ["clients/*"]  # programs, run by environments of their own
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:

@@ -101,8 +101,8 @@ CATALOG: dict[str, Callable[[Parts], list[Endpoint]]] = {
 }
 """Contract -> its routes."""
 
-BEHIND_A_PLATFORM = frozenset({"sagemaker", "sagemaker-multi-model", "vertex", "azure", "cloudevents", "knative"})
-"""Contracts whose platforms authenticate callers themselves, and pass on no key of ours."""
+BEHIND_A_PLATFORM = frozenset({"sagemaker", "sagemaker-multi-model", "vertex", "azure", "mlflow", "cloudevents", "knative"})
+"""Contracts whose platforms authenticate callers themselves and pass on no key of ours, as MLflow's client has none."""
 
 
 def endpoints_of(parts: Parts, contracts: Sequence[str], *, trust_platform: bool = False) -> list[Endpoint]:
