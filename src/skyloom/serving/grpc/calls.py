@@ -3,9 +3,11 @@
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import grpc as _grpc
+from google.protobuf.message import DecodeError
 
 from skyloom.kernel.errors import SkyloomError
 from skyloom.serving.life import Life
@@ -31,15 +33,19 @@ _CODES = {
     503: CODE.UNAVAILABLE,
     504: CODE.DEADLINE_EXCEEDED,
 }
+ENDING = "this process is ending"
 BROKEN = "this server failed to answer; its log says why"
 
 
-class Around(NamedTuple):
-    """What calls share."""
+@dataclass
+class Around:
+    """What calls share. ``refusing`` is set shortly before the server stops: what it then cuts off would be cancelled, and
+    clients send again what is refused, but not that."""
 
     obedience: Obedience
     life: Life
     metrics: Metrics
+    refusing: bool = False
 
     def release_for(self, context: Any, policy: str) -> LoadedRelease | None:
         """The release that a call is answered with, once its key is checked. Raises `Problem` with 503 when a key is needed
@@ -50,6 +56,8 @@ class Around(NamedTuple):
         loaded = self.obedience.now
         if policy == OPEN:
             return loaded
+        if self.refusing:
+            raise Problem(503, ENDING)
         if loaded is None:
             raise Problem(503, "nothing has been released to this server yet")
         loaded.keys.check(presented_key(dict(context.invocation_metadata() or ())), policy)
@@ -69,6 +77,18 @@ def why(error: Exception, name: str) -> Problem:
     return Problem(500, BROKEN)
 
 
+def reader(message: Any) -> Callable[[bytes], Any]:
+    """Reads messages of a class; what is none becomes a `Problem`, to be told by the call that it was sent to."""
+
+    def read(content: bytes) -> Any:
+        try:
+            return message.FromString(content)
+        except DecodeError as error:
+            return Problem(400, f"this is no {message.DESCRIPTOR.name}: {error}")
+
+    return read
+
+
 def unary(around: Around, name: str, policy: str, answer: Answer) -> Callable[[Any, Any], Awaitable[Any]]:
     """A handler of a call with one request and one answer."""
     route = f"grpc/{name}"
@@ -78,6 +98,8 @@ def unary(around: Around, name: str, policy: str, answer: Answer) -> Callable[[A
         around.life.in_flight += 1
         code = "OK"
         try:
+            if isinstance(request, Problem):
+                raise request
             return await answer(request, around.release_for(context, policy))
         except Exception as error:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
             told = why(error, name)

@@ -27,6 +27,8 @@ class HealthCalls:
 
     async def watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """The status now, and each time that it changes; the end of the process is the last."""
+        if isinstance(request, Problem):
+            raise request
         told = ""
         while True:
             status = self._status(request.service)

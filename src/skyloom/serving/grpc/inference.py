@@ -16,7 +16,7 @@ from skyloom.serving.contracts.open_inference_models import (
     outputs_of,
 )
 from skyloom.serving.contracts.open_inference_service import InferenceService
-from skyloom.serving.grpc.calls import Answer, Around, why
+from skyloom.serving.grpc.calls import ENDING, Answer, Around, why
 from skyloom.serving.grpc.contents import put, tensors_of
 from skyloom.serving.grpc.proto import Protocol
 from skyloom.serving.loaded import LoadedRelease
@@ -123,7 +123,7 @@ class InferenceCalls:
         finally:
             ending.cancel()
         if self._ending.is_set():
-            raise Problem(503, "this process is ending")
+            raise Problem(503, ENDING)
 
     async def _following(self, requests: AsyncIterator[Any], ending: "asyncio.Future[Any]") -> Any:
         """The next request of a stream; ``None`` at its end, or when this process is asked to end."""
@@ -137,13 +137,15 @@ class InferenceCalls:
     async def _streamed(self, request: Any, context: Any) -> Any:
         around, code, started = self._around, "OK", time.perf_counter()
         around.life.in_flight += 1
-        message, answer = "", None
+        message, answer = "", self._messages["ModelInferResponse"]()
         try:
+            if isinstance(request, Problem):
+                raise request
             answer = await self.infer(request, around.release_for(context, "predict"))
         except Exception as error:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
             problem = why(error, "ModelStreamInfer")
             message, code = problem.why, str(problem.status)
-            answer = self._messages["ModelInferResponse"](model_name=request.model_name, id=request.id)
+            answer.id = getattr(request, "id", "")
         finally:
             around.life.in_flight -= 1
             around.metrics.requests.labels("grpc/ModelStreamInfer", code).inc()

@@ -1,5 +1,6 @@
 """The gRPC server (grpc.aio), in the event loop of the process."""
 
+import asyncio
 from importlib.resources import files
 from typing import Any
 
@@ -8,7 +9,7 @@ from grpc import aio as _aio
 
 from skyloom.kernel.errors import UsageError
 from skyloom.serving.contracts.open_inference_service import InferenceService
-from skyloom.serving.grpc.calls import Around, streaming, unary
+from skyloom.serving.grpc.calls import Around, reader, streaming, unary
 from skyloom.serving.grpc.health import HealthCalls
 from skyloom.serving.grpc.inference import InferenceCalls
 from skyloom.serving.grpc.proto import Method, Protocol, read_protocol
@@ -17,6 +18,9 @@ from skyloom.serving.table import OPEN
 
 _rpc: Any = _grpc  # it ships no types
 _server: Any = _aio.server
+
+_REFUSING_S = 0.2
+"""How long new calls are refused, so that their clients go elsewhere, before the server stops."""
 
 
 class GrpcServer:
@@ -27,6 +31,7 @@ class GrpcServer:
 
     def __init__(self, service: InferenceService, around: Around, longest: int, *, repository: bool) -> None:
         """``longest`` is the most bytes of a message; ``repository`` lets keys of administrators load and unload."""
+        self._around = around
         inference, health = _protocol("inference.proto"), _protocol("health.proto")
         self._inference = InferenceCalls(service, around, inference)
         self._health = HealthCalls(around, health, frozenset({inference.service, health.service}))
@@ -69,7 +74,9 @@ class GrpcServer:
 
     async def stop(self, within_s: float) -> None:
         """Take no more calls, and wait for those that were begun; what is not done within the time is broken off."""
+        self._around.refusing = True
         self._inference.end()
+        await asyncio.sleep(min(_REFUSING_S, within_s))
         await self._server.stop(within_s)
 
 
@@ -88,7 +95,7 @@ def _handler(method: Method, handle: Any) -> Any:
         kind = _rpc.unary_stream_rpc_method_handler
     else:
         kind = _rpc.unary_unary_rpc_method_handler
-    return kind(handle, request_deserializer=method.request.FromString, response_serializer=_bytes_of)
+    return kind(handle, request_deserializer=reader(method.request), response_serializer=_bytes_of)
 
 
 def _bytes_of(message: Any) -> bytes:
