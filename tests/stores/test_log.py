@@ -13,12 +13,14 @@ from skyloom.kernel.errors import DataError, UsageError
 from skyloom.ports.log import NewBatch
 from skyloom.stores.environment import Environment
 from skyloom.stores.log.lmdb import LmdbLog
+from skyloom.stores.log.partition import COUNTS
 from skyloom.testing.conformance.log import (
     HEADER,
     TOPIC,
     LogConformance,
     LogKilled,
     LogOnFullDisk,
+    LogParted,
     LogPartitions,
     LogPositions,
     LogRetention,
@@ -29,10 +31,14 @@ from skyloom.testing.conformance.log import (
 from skyloom.testing.faults import together
 
 
-class TestLmdbLog(LogConformance, LogKilled, LogOnFullDisk, LogPartitions, LogPositions, LogRetention):
+class TestLmdbLog(LogConformance, LogKilled, LogOnFullDisk, LogParted, LogPartitions, LogPositions, LogRetention):
     @pytest.fixture
     def open_log(self, tmp_path):
         return partial(LmdbLog, tmp_path / "log", map_bytes=1 << 21)  # small: it has to grow in every test of size
+
+    @pytest.fixture
+    def open_parted(self, tmp_path):
+        return partial(LmdbLog, tmp_path / "log")
 
 
 counts = st.lists(st.integers(1, 5), max_size=4)
@@ -97,6 +103,14 @@ def test_a_log_of_before_partitions_is_read_on(tmp_path):
         size = HEADER + len(batch(3).payload)
         assert log.append(TOPIC, [batch(3)]) == [12]
         assert log.retain(TOPIC, now_ms=0, max_bytes=3 * size) == 4
+
+
+def test_a_log_of_one_partition_is_written_as_ever(tmp_path):
+    """Nothing is written down about the number of partitions of topics that nobody parted."""
+    with closing(LmdbLog(tmp_path)) as log:
+        log.append(TOPIC, [batch(1)])
+    with closing(Environment(tmp_path, sync=True).lmdb) as stored, stored.begin() as txn:
+        assert txn.get(COUNTS.encode(), db=stored.open_db(b"directory", txn=txn, create=False)) is None
 
 
 def test_the_map_grows_under_a_handle_of_another_process(tmp_path):

@@ -21,6 +21,7 @@ from skyloom.testing.conformance.log import (
     TOPIC,
     LogConformance,
     LogKilled,
+    LogParted,
     LogPartitions,
     LogPositions,
     LogRetention,
@@ -48,8 +49,12 @@ class TestKafkaLog(LogConformance):
         return partial(KafkaLog, mine)
 
 
-class TestKafkaLogOnABroker(LogKilled, LogPartitions, LogPositions, LogRetention):
+class TestKafkaLogOnABroker(LogKilled, LogParted, LogPartitions, LogPositions, LogRetention):
     kills = 3
+
+    @pytest.fixture
+    def open_parted(self, kafka_broker):
+        return partial(KafkaLog, settings(kafka_broker.servers))
 
     @pytest.fixture
     def open_log(self, kafka_broker):

@@ -11,6 +11,7 @@ from skyloom.ports.log import MAX_ROWS, Log, LogBatch, NewBatch
 from skyloom.testing.faults import Report, full_disk, killed_after, together
 
 OpenLog = Callable[[], Log]
+OpenParted = Callable[[int], Log]
 
 TOPIC = "events/arrivals"
 HEADER = 14
@@ -231,6 +232,69 @@ class LogPartitions:
                     log.read(TOPIC, 0, partition=partition)
 
 
+class LogParted:
+    """What a log makes of topics that nobody declared. The fixture is ``open_parted``: the log, by its partitions."""
+
+    def test_events_are_parted_and_nothing_else_is(self, open_parted: OpenParted) -> None:
+        others = ["predictions/late", "quarantine/arrivals", "intake/arrivals", "erasures", "identity", "events"]
+        with closing(open_parted(3)) as log:
+            assert log.partitions(TOPIC) == 3
+            assert [log.read(TOPIC, 0, partition=partition) for partition in range(3)] == [[]] * 3
+            assert [log.end(TOPIC, partition) for partition in range(3)] == [0] * 3
+            log.append(TOPIC, [batch(1)], 2)
+            assert log.partitions(TOPIC) == 3
+            assert [len(whole(log, partition=partition)) for partition in range(3)] == [0, 0, 1]
+            for topic in others:
+                assert log.partitions(topic) == 1
+                log.append(topic, [batch(1)])
+                assert log.partitions(topic) == 1
+
+    def test_a_partition_beyond_them_is_refused_and_makes_nothing(self, open_parted: OpenParted) -> None:
+        with closing(open_parted(3)) as log:
+            for partition in (3, -1):
+                with pytest.raises(UsageError, match="partition"):
+                    log.append(TOPIC, [batch(1)], partition)
+            with pytest.raises(UsageError, match="partition"):
+                log.append("erasures", [batch(1)], 1)
+            assert [whole(log, partition=partition) for partition in range(3)] == [[]] * 3
+
+    def test_what_is_there_keeps_its_number(self, open_parted: OpenParted) -> None:
+        with closing(open_parted(1)) as log:
+            log.append("events/old", [batch(1)])
+        with closing(open_parted(2)) as log:
+            log.append("events/newer", [batch(1)], 1)
+            log.declare("events/declared", 5)
+        with closing(open_parted(4)) as log:
+            names = ["events/old", "events/newer", "events/declared", "events/newest"]
+            assert [log.partitions(name) for name in names] == [1, 2, 5, 4]
+            with pytest.raises(UsageError, match="partition 1"):
+                log.append("events/old", [batch(1)], 1)
+            log.append("events/newest", [batch(1)], 3)
+        with closing(open_parted(1)) as log:
+            assert [log.partitions(name) for name in names] == [1, 2, 5, 4]
+
+    def test_positions_may_be_kept_before_the_first_row(self, open_parted: OpenParted) -> None:
+        with closing(open_parted(3)) as log:
+            assert log.commit("worker", TOPIC, 0, 2) == 0
+            assert log.consumers(TOPIC, 2) == {"worker": 0}
+            [first] = log.append(TOPIC, [batch(3)], 2)
+            assert log.commit("worker", TOPIC, first + 4, 2) == log.committed("worker", TOPIC, 2) == first + 4
+            assert log.committed("worker", TOPIC, 1) == 0
+            with pytest.raises(UsageError, match="partition"):
+                log.commit("worker", TOPIC, 0, 3)
+
+    def test_processes_that_make_a_topic_at_once_make_one(self, open_parted: OpenParted) -> None:
+        together(append_to_each, [(open_parted, writer) for writer in range(WRITERS)])
+        with closing(open_parted(3)) as log:
+            for partition in range(3):
+                stored = whole(log, partition=partition)
+                assert sorted(one.payload for one in stored) == sorted(batch(partition, n).payload for n in range(WRITERS))
+
+    def test_a_number_that_cannot_be_is_refused(self, open_parted: OpenParted) -> None:
+        with pytest.raises(UsageError, match="0 partitions"):
+            open_parted(0)
+
+
 class LogPositions:
     """What consumers have done with, by name."""
 
@@ -363,6 +427,13 @@ def append_some(open_log: OpenLog, writer: int, report: Report) -> None:
     with closing(open_log()) as log:
         for first in _append_many(log, writer):
             report(first)
+
+
+def append_to_each(open_parted: OpenParted, writer: int, report: Report) -> None:
+    """Runs in a process: append to each of three partitions."""
+    with closing(open_parted(3)) as log:
+        for partition in range(3):
+            report(log.append(TOPIC, [batch(partition, writer)], partition))
 
 
 def append_forever(open_log: OpenLog, report: Report) -> None:
