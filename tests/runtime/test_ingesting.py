@@ -37,9 +37,10 @@ payments = sky.Source(Payment, table=table, stream=STREAM)
 TABLE = 'table = sky.sql("sqlite:///shop.db", table="payments", cursor=("paid", "id"))'
 
 
-def project(folder: Path, table: str = TABLE, stream: str | None = None) -> Platform:
+def project(folder: Path, table: str = TABLE, stream: str | None = None, partitions: int = 1) -> Platform:
     folder.mkdir()
-    (folder / "skyloom.toml").write_text('[project]\nname = "till"\nmodule = "till.py"\n')
+    local = f"[local]\npartitions = {partitions}\n"
+    (folder / "skyloom.toml").write_text(f'[project]\nname = "till"\nmodule = "till.py"\n{local}')
     (folder / "till.py").write_text(PROJECT.replace("TABLE", table).replace("STREAM", repr(stream)))
     platform = open_platform(folder)
     apply(platform)
@@ -54,6 +55,23 @@ def insert(folder: Path, rows: list[tuple[Any, ...]]) -> None:
 
 def lake(platform: Platform, table: str) -> list[dict[str, Any]]:
     return platform.lake.read(table).to_pylist() if platform.lake.version(table) is not None else []
+
+
+def test_rows_of_several_partitions_are_counted_as_those_of_one(tmp_path: Path) -> None:
+    platform = project(tmp_path / "till", partitions=4)
+    assert platform.log.partitions("events/payments") == 4
+    insert(tmp_path / "till", [(f"k{n}", f"2025-01-01 10:00:{n:02d}", 1.0) for n in range(30)])
+    done = ingest(platform, "payments")
+    assert (done.accepted, done.repeated, done.partitions, len(done.spans)) == (30, 0, 4, 4)
+    # 13 whose keys came before, each to the partition of its first copy, among 7 that are new
+    rows = [(f"k{n}", f"2025-01-02 10:00:{n - 17:02d}", 2.0) for n in range(17, 37)]
+    insert(tmp_path / "till", rows)
+    done = ingest(platform, "payments")
+    assert (done.accepted, done.repeated) == (20, 13)
+    assert sum(span.end - span.start for span in done.spans) == 20
+    amounts = {row["id"]: row["amount"] for row in lake(platform, "events/payments")}
+    assert amounts == {f"k{n}": 1.0 if n < 30 else 2.0 for n in range(37)}
+    assert len({row["_offset"] for row in lake(platform, "events/payments")}) == 37
 
 
 def test_a_database_is_followed_into_the_lake(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, project, put
+from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, partitions_of, project, put
 
 from skyloom.features.building import begin
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.parts import parts_of
 from skyloom.kernel.units import HOUR
 from skyloom.ports.log import NewBatch
 from skyloom.runtime.worker import Erasure, Worker
@@ -24,7 +24,12 @@ from skyloom.testing.faults import preload
 
 preload("deltalake", "lmdb", "skyloom.runtime.worker", "skyloom.stores.lake.delta", "skyloom.stores.online.lmdb")
 
-ERASURE = Erasure("erasure_1", SOURCE.name, "who", ("u1",), (60,), "tester", START)
+
+def erasure_of(partitions: int) -> Erasure:
+    """All of an entity that came in before a position in each partition."""
+    return Erasure("erasure_1", SOURCE.name, "who", ("u1",), (60,) * partitions, "tester", START)
+
+
 Point = Callable[[], None]
 
 
@@ -66,7 +71,7 @@ class Slowly:
         return getattr(self._log, name)
 
     def read(self, topic: str, offset: int, max_rows: int = 0, partition: int = 0) -> Any:
-        return self._log.read(topic, offset, 20)
+        return self._log.read(topic, offset, 20, partition)
 
 
 @contextmanager
@@ -90,10 +95,12 @@ def work(path: Path, point: Point) -> None:
             if steps % 2 == 0:
                 worker.flush()
         if world.log.end("erasures") == 0:
-            world.log.append("erasures", [NewBatch(1, START, False, msgspec.msgpack.encode(ERASURE))])
+            world.log.append(
+                "erasures", [NewBatch(1, START, False, msgspec.msgpack.encode(erasure_of(partitions_of(world))))]
+            )
             put(world, [("after", START + 12 * HOUR, "u1", 3.5)], START + 12 * HOUR)
             with world.online.write() as writer:
-                begin(writer, BY_WHO, [SourcePart(SOURCE)])
+                begin(writer, BY_WHO, parts_of(SOURCE, partitions_of(world)))
         Worker(world, project(BY_WHO, BY_ID)).drain()  # type: ignore[arg-type]
 
 
@@ -131,10 +138,10 @@ def run(path: Path, at: int) -> int | None:
     return process.exitcode
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=[1, 2])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("world")
-    world = World(path)
+    world = World(path, request.param)
     fill(world, 7)
     world.close()
     return path

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from skyloom.ingest.rows import encode_rows
+from skyloom.ingest.partitions import Appender, pack_rows
+from skyloom.ingest.parts import parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef, ProjectDef, SourceDef
 from skyloom.kernel.schema import Field, Schema, Type
 from skyloom.kernel.units import DAY, HOUR, MINUTE
-from skyloom.ports.log import NewBatch
 from skyloom.spec.profile import Profile
 
 START = 15_900 * DAY
@@ -54,7 +54,7 @@ class Clock:
 class World:
     """What the worker needs of a platform, in one folder."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, partitions: int = 1) -> None:
         from skyloom.stores.lake.delta import DeltaLake
         from skyloom.stores.log.lmdb import LmdbLog
         from skyloom.stores.online.lmdb import LmdbOnline
@@ -62,7 +62,7 @@ class World:
         self.directory = path
         self.profile = Profile()
         self.clock = Clock()
-        self.log: Any = LmdbLog(path / "log", map_bytes=1 << 26)
+        self.log: Any = LmdbLog(path / "log", partitions, map_bytes=1 << 26)
         self.online: Any = LmdbOnline(path / "online", map_bytes=1 << 26)
         self.lake: Any = DeltaLake(path / "lake")
 
@@ -75,8 +75,12 @@ Row = tuple[str, int, str, float]
 
 
 def put(world: Any, rows: list[Row], now: int, *, imported: bool = False) -> None:
-    """Append rows to the source's log in one batch that came at ``now``."""
-    world.log.append(events_topic(SOURCE.name), [NewBatch(len(rows), now, imported, encode_rows(rows))])
+    """Append rows to the source's log, in one batch a partition, that came at ``now``."""
+    Appender(world.log, SOURCE).append(pack_rows(rows, SOURCE, partitions_of(world)), now, imported=imported)
+
+
+def partitions_of(world: Any) -> int:
+    return world.log.partitions(events_topic(SOURCE.name))
 
 
 def fill(world: Any, batches: int = 12) -> None:
@@ -96,7 +100,9 @@ def contents(world: Any, *groups: FeatureGroupDef) -> dict[str, Any]:
 
     spaces = [tiles_space(each) for each in groups]
     spaces += [f"{space}/again" for space in spaces]
-    spaces += [*(seen_space(SOURCE.name, number) for number in range(9)), verdicts_space(SOURCE.name), "positions"]
+    for part in parts_of(SOURCE, partitions_of(world)):
+        spaces += [*(seen_space(part.place, number) for number in range(9)), verdicts_space(part.place)]
+    spaces.append("positions")
     with world.online.read() as view:
         found: dict[str, Any] = {space: dict(view.scan(space)) for space in spaces}
     for table in [name for name in world.lake.tables() if not name.startswith("progress")]:

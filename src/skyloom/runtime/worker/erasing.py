@@ -16,6 +16,7 @@ from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.monitoring.outcomes import read_position, write_position
 from skyloom.platform import Platform
 from skyloom.ports.lake import Lake
+from skyloom.ports.log import Log
 from skyloom.ports.online import OnlineWriter
 from skyloom.runtime.worker.erasure import TOPIC, Erasure, asked_before, forgotten
 from skyloom.runtime.worker.fence import Fenced
@@ -26,6 +27,23 @@ from skyloom.runtime.worker.source import SourceLine
 _SPACE = "erasing"
 _Entities = dict[str, list[tuple[Any, ...]]]
 """The entities that an erasure touches, by the space of a group's tiles."""
+
+
+class Tombstones:
+    """Lets the sources of a worker leave out what is asked to be forgotten, carried out or not."""
+
+    def __init__(self, log: Log, sources: Sequence[SourceLine]) -> None:
+        self._log, self._sources = log, sources
+        self._known = 0
+
+    def listen(self) -> None:
+        """Take down what was asked since."""
+        end = self._log.end(TOPIC)
+        if end != self._known:
+            asked = asked_before(self._log, end)
+            for line in self._sources:
+                line.erasures = [erasure for erasure in asked if erasure.source == line.source.name]
+            self._known = end
 
 
 class ErasuresLine:
@@ -49,12 +67,9 @@ class ErasuresLine:
         """Whether there is an erasure, which only the owner of every shard may carry out."""
         with online.read() as view:
             self._offset = read_position(view, TOPIC)
-        self._known = 0
-        self._listen()
 
     def step(self) -> int:
         """Carry out the next erasure; how many. None while a source lags behind what the lake holds of it."""
-        self._listen()
         batches = self._platform.log.read(TOPIC, self._offset, 1)
         self.wants_all = bool(batches)
         recovering = any(line.recovering for lines in self._sources.values() for line in lines)
@@ -72,16 +87,6 @@ class ErasuresLine:
         """How many erasures are to be carried out."""
         left = rows_from(self._platform.log, TOPIC, self._offset)
         return Lag(left, left)
-
-    def _listen(self) -> None:
-        """Let every source leave out what is asked to be forgotten from now on, carried out or not."""
-        end = self._platform.log.end(TOPIC)
-        if end != self._known:
-            asked = asked_before(self._platform.log, end)
-            for name, lines in self._sources.items():
-                for line in lines:
-                    line.erasures = [erasure for erasure in asked if erasure.source == name]
-            self._known = end
 
     def _carry_out(self, erasure: Erasure, end: int) -> None:
         lines = self._sources.get(erasure.source, [])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from skyloom.ingest.parts import SourcePart
 from skyloom.kernel.records.definitions import ProjectDef
 from skyloom.platform import Platform
-from skyloom.runtime.worker.erasing import ErasuresLine
+from skyloom.runtime.worker.erasing import ErasuresLine, Tombstones
 from skyloom.runtime.worker.fence import Fenced, release, take
 from skyloom.runtime.worker.lag import Lag
 from skyloom.runtime.worker.quarantine import QuarantineLine
@@ -41,6 +41,7 @@ class Worker:
         self._erasures: ErasuresLine | None = None
         if 0 in self._fences:
             self._add_what_is_there_once(platform, project, parts, alone=len(self._fences) == shards)
+        self._tombstones = Tombstones(platform.log, self._sources)
         self._lines = [*self._kept] if self._erasures is None else [self._erasures, *self._kept]
         self._retention = Retention(platform)
         self._oldest: float | None = None
@@ -57,6 +58,7 @@ class Worker:
 
     def step(self) -> int:
         """One round over everything; how many rows were worked on."""
+        self._tombstones.listen()
         count = sum(line.step() for line in self._lines)
         waiting = sum(line.waiting for line in self._lines)
         if waiting and self._oldest is None:
