@@ -216,7 +216,7 @@ def test_an_import_that_dies_at_any_write_loses_nothing(
 def test_an_import_that_is_killed_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imports, "PIECE", 5)
     (tmp_path / "a.ndjson").write_bytes(lines([("", 0), *ROWS]))
-    kills = (1, 2, 3, 4, 5, 8)
+    kills = (2, 4, 3)
     for appends in kills:
         assert TOPIC in killed_after(appends, import_visits, tmp_path, appends)
     made = Parted(LmdbLog(tmp_path / "log", P), SqliteMetadata(tmp_path / "metadata.db", ManualClock(NOW)))
