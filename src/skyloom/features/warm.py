@@ -5,6 +5,7 @@ import numpy as np
 from skyloom.features.batch import fold_packed
 from skyloom.features.columns import EventColumns
 from skyloom.features.kernel import read_packed, sweep
+from skyloom.features.moments import moments_of
 from skyloom.features.pit import SortedRequests
 from skyloom.features.program import compile_group
 from skyloom.features.ranges import by_entity, put_in_order
@@ -26,6 +27,7 @@ def warm() -> None:
     rows, edges = by_entity(one - 1, 1)
     put_in_order(rows, one, edges)
     newest(Versions(one, one, one, one), one, one)
+    moments_of(np.ones((1, 2), np.int64))
 
 
 if __name__ == "__main__":
