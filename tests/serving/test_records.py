@@ -15,9 +15,11 @@ KINDS: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(-(2**63), 2**63 - 1),
     "bool": st.booleans(),
     "text": st.none() | st.text(st.characters(codec="utf-8"), max_size=40),
+    "single": st.floats(allow_nan=False, width=32),
+    "id": st.text("abc", min_size=28, max_size=28),
     "missing": st.none() | st.floats(allow_nan=False),
 }
-DTYPES = {"float": np.float64, "int": np.int64, "bool": np.bool_}
+DTYPES = {"float": np.float64, "single": np.float32, "int": np.int64, "bool": np.bool_}
 
 
 @st.composite

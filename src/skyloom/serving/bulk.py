@@ -54,8 +54,7 @@ class BulkPredictor:
         shares = _scored(route, names, request, units)
         if shares is None:
             return None
-        ids, scores = ids_of("p", columns.count), np.empty(columns.count)
-        threshold = np.empty(columns.count)
+        ids, scores, threshold = ids_of("p", columns.count), np.empty(columns.count), np.empty(columns.count)
         for share in shares:
             scores[share.positions] = share.scores
             threshold[share.positions] = route.arms[share.arm].package.manifest.threshold
@@ -158,9 +157,11 @@ def _typed(columns: Columns, schema: Schema) -> dict[str, Column] | None:
 def _column(tensor: Tensor, field: Field) -> Column | None:
     values, datatype = tensor.values, tensor.datatype
     if isinstance(values, list):
-        return values if field.type is Type.STRING and all(_is_text(each, field) for each in values) else None
-    if field.type is Type.FLOAT and datatype in INTEGERS | FLOATS:
-        return _floats(values.astype(np.float64), field)
+        return values if field.type is Type.STRING and _are_texts(values, field) else None
+    if field.type is Type.FLOAT and datatype in FLOATS:
+        return _floats(values.astype(np.float32) if datatype == "FP16" else values, field)
+    if field.type is Type.FLOAT and datatype in INTEGERS:
+        return values.astype(np.float64)
     if field.type is Type.BOOL and datatype == "BOOL":
         return values
     if field.type not in (Type.INT, Type.TIMESTAMP) or datatype not in INTEGERS - {"UINT64"}:
@@ -170,7 +171,7 @@ def _column(tensor: Tensor, field: Field) -> Column | None:
     return whole if field.type is Type.INT or in_calendar else None
 
 
-def _floats(values: NDArray[np.float64], field: Field) -> Column | None:
+def _floats(values: NDArray[Any], field: Field) -> Column | None:
     if bool(np.isfinite(values).all()):
         return values
     if not field.nullable or bool(np.isinf(values).any()):
@@ -178,10 +179,16 @@ def _floats(values: NDArray[np.float64], field: Field) -> Column | None:
     return [None if missing else value for missing, value in zip(np.isnan(values), values.tolist(), strict=True)]
 
 
-def _is_text(value: object, field: Field) -> bool:
-    if value is None:
-        return field.nullable
-    return isinstance(value, str) and len(value) <= MAX_TEXT and (value.isascii() or value.isprintable())
+def _are_texts(values: Sequence[Any], field: Field) -> bool:
+    """Whether all are texts of a length that may be, or missing where they may be; a half of a surrogate pair is none."""
+    if None in values:
+        if not field.nullable:
+            return False
+        values = [value for value in values if value is not None]
+    if not all(isinstance(value, str) for value in values) or max(map(len, values), default=0) > MAX_TEXT:
+        return False
+    whole = "".join(values)
+    return whole.isascii() or whole.isprintable()
 
 
 def _units(keys: Column) -> Sequence[str]:

@@ -16,9 +16,10 @@ from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.prediction import Receipt
 
 Column = NDArray[Any] | Sequence[Value]
-"""Values of one column: an array of float64, int64 or bool (none is missing), or a sequence of anything."""
+"""Values of one column: an array of float64, float32, int64 or bool (none is missing), or a sequence of anything."""
 
-_FLOAT, _INT, _FALSE = 0xCB, 0xD3, 0xC2
+_HEADS = {np.dtype(np.float64): (0xCB, ">f8"), np.dtype(np.float32): (0xCA, ">f4"), np.dtype(np.int64): (0xD3, ">i8")}
+_FALSE = 0xC2
 _ID_TAIL, _LETTERS = 5, np.frombuffer(b"0123456789abcdefghjkmnpqrstvwxyz", np.uint8)
 _ENCODER = msgspec.msgpack.Encoder()
 
@@ -37,11 +38,11 @@ class Receipts(NamedTuple):
 
     def encode(self) -> bytes:
         """All receipts, as MessagePack of a list of `Receipt`."""
-        count = len(self.ids)
+        count, units = len(self.ids), _piece(self.units)
         made: dict[str, list[_Piece]] = {
-            "id": [_ragged(self.ids)],
-            "unit": [_ragged(self.units)],
-            "key": [_ragged(self.units)],
+            "id": [_piece(self.ids)],
+            "unit": [units],
+            "key": [units],
             "at_ms": [_piece(self.at_ms)],
             "inputs": [_head(0x90, 0xDC, len(self.inputs)), *(_piece(each) for each in self.inputs)],
             "request": [_head(0x80, 0xDE, len(self.request))],
@@ -69,28 +70,34 @@ def ids_of(prefix: str, count: int) -> list[str]:
 
 
 class _Fixed(NamedTuple):
-    """A column whose encoded values have one width: a first byte (of which a bool is all), and a number behind it."""
+    """A column whose encoded values have one width: ``head`` says what comes (a bool is nothing more), then a value."""
 
     head: bytes
     values: NDArray[Any]
 
 
 _Piece = bytes | _Fixed | list[bytes]
-"""What stands at one place of every receipt: the same bytes, a number of one width, or any bytes."""
+"""What stands at one place of every receipt: the same bytes, bytes of one width, or any bytes."""
 
 
 def _piece(column: Column) -> _Piece:
     if not isinstance(column, np.ndarray):
-        return _ragged(column)
+        return _texts(column)
     if column.dtype == bool:
         return _Fixed(b"", column.astype(np.uint8) + np.uint8(_FALSE))
-    if column.dtype == np.float64:
-        return _Fixed(bytes([_FLOAT]), column.astype(">f8"))
-    return _Fixed(bytes([_INT]), column.astype(">i8"))
+    head, dtype = _HEADS[column.dtype.newbyteorder("=")]
+    return _Fixed(bytes([head]), column.astype(dtype))
 
 
-def _ragged(values: Sequence[Value]) -> list[bytes]:
-    return [_ENCODER.encode(value) for value in values]
+def _texts(values: Sequence[Value]) -> _Piece:
+    """Texts of one length, as ids are, lie side by side; anything else is encoded by itself."""
+    lengths = {len(value) if isinstance(value, str) else 0 for value in values}
+    width = lengths.pop() if len(lengths) == 1 else 0
+    joined = "".join(map(str, values)) if 0 < width < 1 << 8 else ""
+    if not joined.isascii() or not joined:
+        return [_ENCODER.encode(value) for value in values]
+    head = bytes([0xA0 | width]) if width < 32 else bytes([0xD9, width])
+    return _Fixed(head, np.frombuffer(joined.encode(), f"S{width}"))
 
 
 def _head(short: int, long: int, count: int) -> bytes:
@@ -106,16 +113,24 @@ def _joined(pieces: Sequence[_Piece], count: int) -> bytes:
     fixed: list[bytes | _Fixed] = []
     for piece in pieces:
         if isinstance(piece, list):
-            columns += [_sliced(fixed, count), piece]
+            columns += [_rows(fixed, count), piece]
             fixed = []
         else:
             fixed.append(piece)
-    columns.append(_sliced(fixed, count))
+    if not columns:
+        return _block(fixed, count)[0]
+    columns.append(_rows(fixed, count))
     return b"".join([part for row in zip(*columns, strict=True) for part in row])
 
 
-def _sliced(fixed: Sequence[bytes | _Fixed], count: int) -> list[bytes]:
-    """Pieces of fixed width, side by side, cut into rows: one row with zeros for numbers, repeated, then the numbers."""
+def _rows(fixed: Sequence[bytes | _Fixed], count: int) -> list[bytes]:
+    whole, width = _block(fixed, count)
+    return [whole[start : start + width] for start in range(0, count * width, width)] if width else [b""] * count
+
+
+def _block(fixed: Sequence[bytes | _Fixed], count: int) -> tuple[bytes, int]:
+    """Pieces of fixed width, side by side, row after row, and a row's width: one row with zeros for values is repeated, then
+    the values are laid over it."""
     row = b"".join([each if isinstance(each, bytes) else each.head + bytes(each.values.itemsize) for each in fixed])
     width, at = len(row), 0
     block = bytearray(row * count)
@@ -127,5 +142,4 @@ def _sliced(fixed: Sequence[bytes | _Fixed], count: int) -> list[bytes]:
         if count:
             np.ndarray(count, each.values.dtype, block, place, (width,))[:] = each.values
         at = place + each.values.itemsize
-    whole = bytes(block)
-    return [whole[start : start + width] for start in range(0, count * width, width)] if width else [b""] * count
+    return bytes(block), width
