@@ -41,7 +41,7 @@ class ScriptedCompute:
         for event in self.scripts.get(job.command[-1], []):
             for line in written(event).splitlines():
                 (on_line or print)(line)
-        return JobResult(0, "", 0.0, 0.0)
+        return JobResult(0, "", 0.0)
 
 
 @pytest.fixture

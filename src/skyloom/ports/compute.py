@@ -7,14 +7,13 @@ import msgspec
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A command to run to its end. ``tags`` name what it is paid for."""
+    """A command to run to its end."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = {}
     directory: str | None = None
     timeout_s: float | None = None
-    tags: dict[str, str] = {}
 
 
 class JobResult(msgspec.Struct, frozen=True):
@@ -22,7 +21,6 @@ class JobResult(msgspec.Struct, frozen=True):
 
     exit_code: int
     output: str
-    wall_seconds: float
     cpu_seconds: float
 
 

@@ -87,7 +87,7 @@ class Running:
         self.events: deque[Event] = deque()
         self.last_line = ""
         words = (sys.executable, "-m", "skyloom.runtime.retrain_job", str(platform.directory), profile, model, work)
-        self._job = Job(f"{work} {model}", words, directory=str(platform.directory), tags={"model": model})
+        self._job = Job(f"{work} {model}", words, directory=str(platform.directory))
         self._compute = platform.compute
         self._thread = threading.Thread(target=self._run, name=self._job.name, daemon=True)
         self._thread.start()

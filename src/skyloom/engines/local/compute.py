@@ -46,7 +46,7 @@ class SubprocessCompute:
             pipe.close()
         if timed_out:
             output.line(f"[ended: the timeout of {job.timeout_s:g} s has passed]\n")
-        return JobResult(process.returncode, output.text, time.monotonic() - started, usage.ru_utime + usage.ru_stime)
+        return JobResult(process.returncode, output.text, usage.ru_utime + usage.ru_stime)
 
 
 def _start(job: Job) -> "subprocess.Popen[bytes]":
