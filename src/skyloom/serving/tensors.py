@@ -58,7 +58,7 @@ class Tensor(NamedTuple):
         if isinstance(self.values, list):
             return self.values
         values: list[Any] = self.values.tolist()
-        if self.datatype in FLOATS and bool(np.isnan(self.values).any()):
+        if self.datatype in FLOATS and math.isnan(sum(values)):
             return [None if math.isnan(value) else value for value in values]
         return values
 

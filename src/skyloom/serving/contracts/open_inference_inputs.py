@@ -5,6 +5,7 @@ numbers, in the order of the schema, and NaN is a missing one. The tensor may ha
 of their own; else each row has a key that nobody else has (no label can be joined to it), and its time is now.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +19,9 @@ from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor, Values
 from skyloom.serving.wire import Problem
 
 DATATYPE_OF = {Type.STRING: "BYTES", Type.FLOAT: "FP64", Type.INT: "INT64", Type.BOOL: "BOOL", Type.TIMESTAMP: "INT64"}
+FEW = 16
+"""So many rows are cheaper as lists than as arrays."""
+
 _NUMBERS = (Type.FLOAT, Type.INT, Type.BOOL)
 _ACCEPTED = {
     Type.STRING: frozenset({"BYTES"}),
@@ -38,8 +42,11 @@ def columns_of(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> Column
     if not tensors:
         raise Problem(400, "inputs: there is none")
     columns: dict[str, Tensor] = {}
+    names, has_matrix = frozenset(schema.names), False
     for tensor in tensors:
-        for column in _split(tensor, schema):
+        numbers = numbers_of(schema) if _may_be_matrix(tensor, names) else ()
+        has_matrix = has_matrix or bool(numbers)
+        for column in _columns_of_matrix(tensor, numbers) if numbers else [_checked(tensor, schema, names)]:
             if column.name in columns:
                 raise Problem(400, f"{column.name}: given twice")
             columns[column.name] = column
@@ -49,7 +56,7 @@ def columns_of(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> Column
     count = counts.pop()
     if count > MAX_REQUEST_ROWS:
         raise too_many()
-    if any(_is_matrix(tensor, schema) for tensor in tensors):
+    if has_matrix:
         columns.setdefault(schema.time, Tensor(schema.time, "INT64", (count,), np.full(count, now_ms, np.int64)))
         if schema.key not in columns:
             columns[schema.key] = _fresh_keys(schema[schema.key], count)
@@ -62,18 +69,17 @@ def numbers_of(schema: Schema) -> tuple[Field, ...]:
     return fields if all(field.type in _NUMBERS for field in fields) else ()
 
 
-def _is_matrix(tensor: Tensor, schema: Schema) -> bool:
-    return tensor.name not in schema and len(tensor.shape) == 2 and tensor.datatype != "BYTES" and bool(numbers_of(schema))
+def _may_be_matrix(tensor: Tensor, names: frozenset[str]) -> bool:
+    return tensor.name not in names and len(tensor.shape) == 2 and tensor.datatype != "BYTES"
 
 
-def _split(tensor: Tensor, schema: Schema) -> list[Tensor]:
-    if _is_matrix(tensor, schema):
-        return _columns_of_matrix(tensor, numbers_of(schema))
-    if tensor.name in schema and tensor.datatype not in _ACCEPTED[schema[tensor.name].type]:
+def _checked(tensor: Tensor, schema: Schema, names: frozenset[str]) -> Tensor:
+    """A tensor of one column."""
+    if tensor.name in names and tensor.datatype not in _ACCEPTED[schema[tensor.name].type]:
         raise Problem(400, f"{tensor.name}: {tensor.datatype} does not hold a {schema[tensor.name].type}")
     if not tensor.shape or tensor.shape not in ((tensor.shape[0],), (tensor.shape[0], 1)):
         raise Problem(400, f"{tensor.name}: the shape is {list(tensor.shape)}, not [n] or [n, 1]")
-    return [tensor]
+    return tensor
 
 
 def _columns_of_matrix(matrix: Tensor, fields: tuple[Field, ...]) -> list[Tensor]:
@@ -84,6 +90,12 @@ def _columns_of_matrix(matrix: Tensor, fields: tuple[Field, ...]) -> list[Tensor
     if isinstance(matrix.values, list):
         raise Problem(400, f"{matrix.name}: a number is missing; send floats, with NaN for what is missing")
     turned = np.ascontiguousarray(matrix.values.reshape(count, width).T)
+    if count <= FEW and matrix.datatype in FLOATS and all(field.type is Type.FLOAT for field in fields):
+        lists: list[list[Any]] = turned.tolist()
+        if math.isnan(sum(map(sum, lists))):
+            lists = [[None if math.isnan(value) else value for value in values] for values in lists]
+        shape, datatype = (count,), matrix.datatype
+        return [Tensor(field.name, datatype, shape, values) for field, values in zip(fields, lists, strict=True)]
     return [_column(matrix, field, column) for field, column in zip(fields, turned, strict=True)]
 
 
