@@ -132,6 +132,9 @@ def test_tensors_come_as_bytes_through_the_only_header_that_sagemaker_keeps(clou
     media = f"application/vnd.sagemaker-triton.binary+json;json-header-size={len(head)}"
     answer = cloud.post("/invocations", head + raw, content_type=media)
     assert (answer.status, answer.json["outputs"][0]["data"]) == (200, SCORES)
+    vertex = f"application/vnd.vertex-ai-triton.binary+json;json-header-size={len(head)}"
+    answer = cloud.post("/v1/endpoints/12/deployedModels/34:predict", head + raw, content_type=vertex)
+    assert (answer.status, answer.json["outputs"][0]["data"]) == (200, SCORES)
 
 
 # MLflow, beside its own client

@@ -18,6 +18,7 @@ from skyloom.serving.contracts.predict import Predict
 from skyloom.serving.contracts.sagemaker import SageMaker
 from skyloom.serving.contracts.sagemaker_multi_model import MultiModel
 from skyloom.serving.contracts.tensorflow_serving import TensorFlowServing
+from skyloom.serving.contracts.tensors_elsewhere import TensorsElsewhere
 from skyloom.serving.contracts.torchserve import TorchServe
 from skyloom.serving.contracts.vertex import HEALTH, PREDICT, Vertex, routes_of
 from skyloom.serving.exchange import Exchange
@@ -78,7 +79,7 @@ SHARED = (
         "POST",
         f"${PREDICT}",
         ("vertex", "predict", "sagemaker", "mlflow", "azure"),
-        "Vertex answers: who sets the variable serves there, and it takes every body that the others take",
+        "Vertex answers: who sets the variable serves there, and it takes the rows and tensors that the others take",
     ),
 )
 """Who answers where several contracts want one route."""
@@ -91,7 +92,7 @@ CATALOG: dict[str, Callable[[Parts], list[Endpoint]]] = {
     "repository": lambda parts: Repository(parts.inference).endpoints(),
     "sagemaker": lambda parts: _sagemaker(parts).endpoints(),
     "sagemaker-multi-model": lambda parts: MultiModel(_sagemaker(parts).invocations).endpoints(),
-    "vertex": lambda parts: Vertex(parts.exchange, parts.life, parts.environ).endpoints(),
+    "vertex": lambda parts: Vertex(parts.exchange, parts.life, _elsewhere(parts), parts.environ).endpoints(),
     "azure": lambda parts: Azure(parts.exchange, parts.life).endpoints(),
     "mlflow": lambda parts: MLflow(parts.exchange, parts.life).endpoints(),
     "tensorflow-serving": lambda parts: TensorFlowServing(parts.exchange).endpoints(),
@@ -141,4 +142,8 @@ def _tensors(parts: Parts) -> OpenInference:
 
 
 def _sagemaker(parts: Parts) -> SageMaker:
-    return SageMaker(parts.exchange, parts.life, _tensors(parts).infer, parts.environ)
+    return SageMaker(parts.exchange, parts.life, _elsewhere(parts), parts.environ)
+
+
+def _elsewhere(parts: Parts) -> TensorsElsewhere:
+    return TensorsElsewhere(parts.exchange, _tensors(parts).infer)

@@ -52,9 +52,13 @@ class Predict:
             return await self._exchanged(call, route)
         many = _instances(call.body)
         if many is None:
-            if _is_flask(call.body, route):
-                return await self._exchanged(call, route)
-            found = await self._answering.predict(release, route, [read_row(route.rows, call.body)])
+            try:
+                row = read_row(route.rows, call.body)
+            except Problem:
+                if _is_flask(call.body, route):
+                    return await self._exchanged(call, route)
+                raise
+            found = await self._answering.predict(release, route, [row])
             return reply(_answer(release, found[0]))
         rows = [read_row(route.rows, each, f"instances[{index}]: ") for index, each in enumerate(many)]
         found = await self._answering.predict(release, route, rows)
@@ -78,9 +82,7 @@ class Predict:
 
 
 def _is_flask(body: bytes, route: LoadedRoute) -> bool:
-    """Whether a body has the keys of the tutorials' servers; the cheap look at the bytes comes first."""
-    if b'"data"' not in body and b'"features"' not in body:
-        return False
+    """Whether a body that is no row has the keys of the tutorials' servers."""
     whole: Any = decode(body)
     return isinstance(whole, dict) and any(key in whole and key not in route.rows.schema for key in ("data", "features"))
 

@@ -7,13 +7,13 @@ that nothing that matters may hang on others.
 from collections.abc import Mapping
 from typing import Any
 
-from skyloom.serving.body import decode
+from skyloom.serving.contracts.tensors_elsewhere import TensorsElsewhere
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.formats import media as formats
 from skyloom.serving.formats.media import KINDS, kind_of, media_of
 from skyloom.serving.life import Life
 from skyloom.serving.table import OPEN, Endpoint
-from skyloom.serving.wire import Call, Handler, Problem, Reply, reply
+from skyloom.serving.wire import Call, Reply, reply
 
 ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 INFERENCE_ID = "x-amzn-sagemaker-inference-id"
@@ -37,9 +37,9 @@ def explain(status: int, why: str) -> Reply:
 
 
 class SageMaker:
-    """``tensors`` answers bodies of the Open Inference Protocol, which may come to ``/invocations`` too."""
+    """``tensors`` may come to ``/invocations`` too."""
 
-    def __init__(self, exchange: Exchange, life: Life, tensors: Handler, environ: Mapping[str, str]) -> None:
+    def __init__(self, exchange: Exchange, life: Life, tensors: TensorsElsewhere, environ: Mapping[str, str]) -> None:
         self._exchange, self._life, self._tensors = exchange, life, tensors
         self._batch = environ.get("SAGEMAKER_BATCH", "").lower() == "true"
         self._accept = environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "")
@@ -69,9 +69,8 @@ class SageMaker:
 
     async def invocations(self, call: Call) -> Reply:
         """Rows of any format, or tensors. Custom attributes and the inference id come back as they came."""
-        if _is_tensors(call):
-            named = {"model": self._exchange.route(call).model.name}
-            answer = await self._tensors(call._replace(parameters=named))
+        if self._tensors.sent(call):
+            answer = await self._tensors.answer(call)
         else:
             answer = await self._exchange.exchange(call, _predictions, self._default(call), self._payload_mb * 2**20)
         echoed = [(name, value) for name in (ATTRIBUTES, INFERENCE_ID) if (value := call.headers.get(name, ""))]
@@ -87,19 +86,3 @@ class SageMaker:
 
 def _predictions(values: list[Any]) -> Any:
     return {"predictions": values}
-
-
-def _is_tensors(call: Call) -> bool:
-    """Whether a body is of the Open Inference Protocol: said by its type, or JSON whose inputs have a datatype."""
-    if "json-header-size" in call.content_type:
-        return True
-    if b'"datatype"' not in call.body or not call.body.lstrip().startswith(b"{"):
-        return False
-    try:
-        document: Any = decode(call.body)
-    except Problem:
-        return False  # whoever reads it says why
-    inputs: Any = document.get("inputs")
-    return (
-        isinstance(inputs, list) and bool(inputs) and all(isinstance(each, dict) and "datatype" in each for each in inputs)
-    )

@@ -95,12 +95,8 @@ class MultiModel:
 
     def _archive(self, asked: Load) -> Archive:
         """What the archive in the folder says, which lies under the root whatever links there are."""
-        folder = Path(asked.url).resolve()
-        if not folder.is_relative_to(self._root.resolve()):
-            raise Problem(400, f"url: {asked.url} does not lie in {self._root}")
-        file = (folder / FILE).resolve()
-        if not file.is_relative_to(self._root.resolve()):
-            raise Problem(400, f"{FILE} of {asked.model_name} leads out of {self._root}")
+        file = self._within(asked.url, f"url: {asked.url} does not lie in {self._root}") / FILE
+        file = self._within(file, f"{FILE} of {asked.model_name} leads out of {self._root}")
         try:
             with file.open("rb") as content:
                 return msgspec.json.decode(content.read(_LONGEST), type=Archive)
@@ -108,6 +104,16 @@ class MultiModel:
             return Archive(asked.model_name)
         except (OSError, msgspec.DecodeError) as error:
             raise Problem(400, f"{FILE} of {asked.model_name} cannot be read: {error}") from error
+
+    def _within(self, path: str | Path, otherwise: str) -> Path:
+        """Where a path really leads, if that is under the root."""
+        try:
+            found = Path(path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise Problem(400, f"{otherwise}: {error}") from error
+        if not found.is_relative_to(self._root.resolve()):
+            raise Problem(400, otherwise)
+        return found
 
 
 def _shown(name: str, each: _Loaded) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from skyloom.serving.compression import unpack
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.formats.asked import Asked, check_count
 from skyloom.serving.formats.objects import Items, envelope_of, items_of, loosened, outputs_of, read_items
-from skyloom.serving.formats.writing import SCORE, check_outputs, values_of
+from skyloom.serving.formats.writing import SCORE, check_outputs, receipt_header, values_of
 from skyloom.serving.loaded import LoadedRoute
 from skyloom.serving.predict import Prediction
 from skyloom.serving.table import Endpoint
@@ -52,9 +52,9 @@ class TensorFlowServing:
         outputs = asked.outputs or SCORE
         check_outputs(outputs)
         if asked.form == "instances":
-            return reply({"predictions": values_of(found, outputs)})
+            return _told({"predictions": values_of(found, outputs)}, found)
         columns = {name: values_of(found, [name]) for name in outputs}
-        return reply({"outputs": columns if len(columns) > 1 else columns[outputs[0]]})
+        return _told({"outputs": columns if len(columns) > 1 else columns[outputs[0]]}, found)
 
     async def classify(self, call: Call) -> Reply:
         """For each example the label ``true`` with the score, and ``false`` with what is left of 1."""
@@ -62,11 +62,11 @@ class TensorFlowServing:
         if route.model.task != "binary":
             raise Problem(400, f"{route.model.name} has no classes; ask :regress or :predict")
         _, found = await self._predict(call, route, _examples)
-        return _results([[["false", 1.0 - each.score], ["true", each.score]] for each in found])
+        return _results([[["false", 1.0 - each.score], ["true", each.score]] for each in found], found)
 
     async def regress(self, call: Call) -> Reply:
         _, found = await self._predict(call, self._exchange.route(call), _examples)
-        return _results([each.score for each in found])
+        return _results([each.score for each in found], found)
 
     async def _predict(
         self, call: Call, route: LoadedRoute, read: Callable[[RowType, bytes], Asked]
@@ -114,6 +114,10 @@ def _plain(item: object) -> object:
     return item
 
 
-def _results(values: list[Any]) -> Reply:
+def _told(answer: dict[str, Any], found: list[Prediction]) -> Reply:
+    return reply(answer)._replace(headers=receipt_header(found))
+
+
+def _results(values: list[Any], found: list[Prediction]) -> Reply:
     """The documentation says ``result``, the server says ``results``: whoever reads either finds it."""
-    return reply({"results": values, "result": values})
+    return _told({"results": values, "result": values}, found)

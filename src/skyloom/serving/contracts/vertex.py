@@ -6,6 +6,7 @@ Source: the documentation of Vertex AI, "Custom container requirements for infer
 from collections.abc import Mapping
 from typing import Any
 
+from skyloom.serving.contracts.tensors_elsewhere import TensorsElsewhere
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.life import Life
 from skyloom.serving.table import OPEN, Endpoint
@@ -28,10 +29,10 @@ def routes_of(environ: Mapping[str, str]) -> tuple[str, str]:
 
 class Vertex:
     """Answers ``{"instances": [...], "parameters": {...}}`` with ``{"predictions": [...]}``, and raw predictions (a body of
-    any format) in the format that the caller accepts."""
+    any format) in the format that the caller accepts; ``tensors`` as the Open Inference Protocol does."""
 
-    def __init__(self, exchange: Exchange, life: Life, environ: Mapping[str, str]) -> None:
-        self._exchange, self._life = exchange, life
+    def __init__(self, exchange: Exchange, life: Life, tensors: TensorsElsewhere, environ: Mapping[str, str]) -> None:
+        self._exchange, self._life, self._tensors = exchange, life, tensors
         self._health, self._predict = routes_of(environ)
 
     def endpoints(self) -> list[Endpoint]:
@@ -45,7 +46,10 @@ class Vertex:
         return problem(503, why) if why else reply({"ready": True})
 
     async def predict(self, call: Call) -> Reply:
-        return await self._exchange.exchange(call._replace(parameters={}), _predictions, longest=_LONGEST)
+        asked = call._replace(parameters={})  # the words of the path are ids of Vertex's, and name no model
+        if self._tensors.sent(asked):
+            return await self._tensors.answer(asked)
+        return await self._exchange.exchange(asked, _predictions, longest=_LONGEST)
 
 
 def _predictions(values: list[Any]) -> dict[str, Any]:

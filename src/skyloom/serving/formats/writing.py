@@ -41,6 +41,11 @@ def check_outputs(outputs: Sequence[str]) -> None:
         raise Problem(400, f"outputs: name some of {', '.join(OUTPUTS)}")
 
 
+def receipt_header(found: Sequence[Prediction]) -> tuple[tuple[str, str], ...]:
+    """The header with the receipt of one prediction alone."""
+    return (("x-skyloom-receipt", found[0].receipt.id),) if len(found) == 1 else ()
+
+
 def written(found: Sequence[Prediction], media: Media, outputs: Sequence[str] | None, shape: Shape) -> Reply:
     """Predictions in the format that the caller wants; ``shape`` is the contract's own, of JSON.
 
@@ -54,7 +59,7 @@ def written(found: Sequence[Prediction], media: Media, outputs: Sequence[str] | 
     table = media.type in (formats.ARROW_STREAM, formats.ARROW_FILE, formats.PARQUET)
     outputs = outputs if outputs is not None else OUTPUTS if table else SCORE
     check_outputs(outputs)
-    headers = (("x-skyloom-receipt", found[0].receipt.id),) if len(found) == 1 else ()
+    headers = receipt_header(found)
     if table:
         from skyloom.serving.formats.written_tables import table_bytes
 
