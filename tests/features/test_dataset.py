@@ -44,7 +44,7 @@ ASKS = SourceDef(
     ),
 )
 ENDS = SourceDef(
-    "ends", Schema((Field("ask", Type.STRING), Field("at", Type.TIMESTAMP), Field("bad", Type.BOOL)), "ask", "at")
+    "ends", Schema((Field("ask", Type.STRING), Field("at", Type.TIMESTAMP), Field("bad", Type.BOOL, nullable=True)), "ask", "at")
 )
 ENTITY = {"by_who": ("person",), "by_desk": ("desk",), "by_who_and_desk": ("person", "desk")}
 LOOKED_UP = {
@@ -144,7 +144,10 @@ def world(request: pytest.FixtureRequest, tmp_path: Path) -> World:
     listed = [{**ask, **extra, "_offset": index} for index, ask in enumerate(asks[:45])]
     lake.append(events_topic("asks"), pa.Table.from_pylist(listed, event_schema(ASKS.schema)))
     ends = [{"ask": a["ask"], "at": a["at"] + HOUR, "bad": i % 3 == 0, **extra, "_offset": i} for i, a in enumerate(asks)]
-    lake.append(events_topic("ends"), pa.Table.from_pylist(ends, event_schema(ENDS.schema)))
+    later = [{**end, "bad": not end["bad"], "_appended": NOW + 1, "_offset": end["_offset"] + 100} for end in ends]
+    nothing = [{**end, "bad": None, "_appended": NOW - 1, "_offset": end["_offset"] + 200} for end in ends]
+    for labels in (later, nothing, ends):  # the first one that says something counts, wherever it lies
+        lake.append(events_topic("ends"), pa.Table.from_pylist(labels, event_schema(ENDS.schema)))
     served = asks[30:]
     as_of = {ask["ask"]: {name: int(random.integers(0, 151)) for name in events} for ask in served}
     again = [{**served[0], "at": served[0]["at"] + MINUTE}]

@@ -226,16 +226,19 @@ def _first(keys: pa.Array) -> pa.Array:
 def _labels(
     model: ModelDef, project: ProjectDef, lake: Lake, requests: pa.Table
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The label of each request (NaN: none within its bound) and the delay with which it came, in ms."""
+    """The label of each request (NaN: none within its bound) and the delay with which it came, in ms. The first to come in
+    counts, as it does where predictions are judged."""
     source = project.sources[model.label.source]
-    needed = {source.schema.time, model.label.on, *columns_of(model.label.value)}
-    events = read_events(lake, source, sorted(needed))
+    needed = {source.schema.time, model.label.on, *columns_of(model.label.value), "_appended", "_offset"}
+    events = read_events(lake, source, sorted(needed)).sort_by([("_appended", "ascending"), ("_offset", "ascending")])
     t = milliseconds(requests.column("t"))
-    if len(events) == 0:
-        return np.full(len(t), np.nan), np.full(len(t), np.nan)
-    value = evaluate_columns(model.label.value, events).cast(pa.float64()).to_numpy()
+    labels = evaluate_columns(model.label.value, events).cast(pa.float64())
+    events, labels = events.filter(pc.is_valid(labels)), labels.drop_null()  # others say nothing
+    value = labels.to_numpy()
     at = pc.index_in(requests.column("key"), value_set=events.column(model.label.on)).to_numpy()
     found = ~np.isnan(at.astype(float))
+    if not found.any():
+        return np.full(len(t), np.nan), np.full(len(t), np.nan)
     row = np.where(found, at, 0).astype(np.int64)
     delay = np.where(found, milliseconds(events.column(source.schema.time))[row] - t, np.nan)
     within = found & (delay <= model.label.within_ms)
