@@ -12,7 +12,7 @@ from skyloom.serving.formats import media as formats
 from skyloom.serving.formats.asked import Asked
 from skyloom.serving.formats.media import Media, kind_of, media_of, wanted
 from skyloom.serving.formats.reading import read
-from skyloom.serving.formats.writing import Shape, written
+from skyloom.serving.formats.writing import Shape, outputs_for, written
 from skyloom.serving.loaded import LoadedRoute
 from skyloom.serving.predict import Prediction
 from skyloom.serving.router import route_for
@@ -43,28 +43,34 @@ class Exchange:
         route = self.route(call)
         media = wanted(call.headers.get("accept", ""), Media(default))
         asked = await self.read(call, route, longest)
+        outputs = outputs_for(media, asked.outputs)
         found = await self.predict(call, route, asked.rows)
-        return await self.write(call, found, media, asked.outputs, shape)
+        return await self.write(call, found, media, outputs, shape)
 
     async def read(self, call: Call, route: LoadedRoute, longest: int = 0) -> Asked:
         """The rows of a call's body. Raises `Problem` for what is no rows of the model's schema."""
         media = media_of(call.content_type)
         kind = kind_of(media)
-        body = unpack(call.body, call.headers.get("content-encoding", ""), longest or self.longest)
-        size = len(body) if kind == formats.JSON else _LIGHT + 1
-        return await self.done(size, read, kind, media, route.rows, route.source, body)
+        encoding = call.headers.get("content-encoding", "")
+        size = len(call.body) if kind == formats.JSON and not encoding else _LIGHT + 1
+
+        def unpacked() -> Asked:
+            body = unpack(call.body, encoding, longest or self.longest)
+            return read(kind, media, route.rows, route.source, body)
+
+        return await self.done(size, unpacked)
 
     async def predict(self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
         """The answers to rows; as `Answering.predict`."""
         return await self._answering.predict(call.release, route, rows)
 
     async def write(
-        self, call: Call, found: Sequence[Prediction], media: Media, outputs: Sequence[str] | None, shape: Shape
+        self, call: Call, found: Sequence[Prediction], media: Media, outputs: Sequence[str], shape: Shape
     ) -> Reply:
         """Predictions in a format, packed when the caller accepts that."""
         size = len(found) * _ROW if media.type == formats.JSON else _LIGHT + 1
-        answer = await self.done(size, written, found, media, outputs, shape)
-        return packed(answer, call.headers.get("accept-encoding", ""))
+        accepted = call.headers.get("accept-encoding", "")
+        return await self.done(size, lambda: packed(written(found, media, outputs, shape), accepted))
 
     async def done(self, size: int, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function answers; on a thread when ``size`` (bytes) is no little, so that others are not held up."""

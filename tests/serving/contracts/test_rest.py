@@ -296,6 +296,11 @@ def test_an_event_in_structured_mode_is_answered_with_one(cloud: Cloud, flights:
     assert [(each["subject"], each["data"]["predictions"]) for each in answer.json] == [
         (str(number), [each]) for number, each in enumerate(SCORES)
     ]
+    many = cloud.post("/", batch * 400, content_type="application/cloudevents-batch+json")
+    assert (many.status, many.json["error"]) == (413, "a batch holds at most 1,000 events, this one 1,200")
+    batch[1]["data"] = {**flights[1], "seats": "many"}
+    bad = cloud.post("/", batch, content_type="application/cloudevents-batch+json")
+    assert (bad.status, bad.json["error"]) == (400, "event 1: seats: expected a whole number, got str")
 
 
 @pytest.mark.parametrize(
@@ -305,6 +310,7 @@ def test_an_event_in_structured_mode_is_answered_with_one(cloud: Cloud, flights:
         ({**EVENT, "ce_specversion": "0.3"}, b"{}", 400, "'0.3' is not 1.0"),
         ({**EVENT, "ce_source": ""}, b"{}", 400, "source: an event needs one"),
         (EVENT, b"{", 400, "not valid JSON"),
+        (EVENT, b'{"instances": [], "parameters": {"outputs": ["colour"]}}', 400, "no output colour"),
         ({"content_type": "application/cloudevents+avro"}, b"{}", 415, "application/cloudevents+json"),
         ({"content_type": "application/cloudevents+json"}, b'{"specversion": "1.0"}', 400, "id"),
         (

@@ -6,7 +6,8 @@ Knative's event delivery, which takes the answer of a sink for an event of its o
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -15,7 +16,9 @@ import msgspec
 from skyloom.kernel.ids import new_id
 from skyloom.serving.body import decode
 from skyloom.serving.exchange import Exchange
-from skyloom.serving.formats.writing import SCORE, values_of
+from skyloom.serving.formats.asked import Asked, check_count
+from skyloom.serving.formats.writing import SCORE, checked, values_of
+from skyloom.serving.loaded import LoadedRoute
 from skyloom.serving.predict import Prediction
 from skyloom.serving.table import Endpoint
 from skyloom.serving.wire import Call, Problem, Reply
@@ -23,6 +26,9 @@ from skyloom.serving.wire import Call, Problem, Reply
 STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
 TYPE = "skyloom.prediction"
 """The type of the events that answer."""
+
+MOST_EVENTS = 1_000
+"""Events of one batch."""
 
 _LONGEST = 6 * 2**20
 _PRINTABLE = "".join(chr(code) for code in range(33, 127) if chr(code) not in '"%')
@@ -56,33 +62,52 @@ class CloudEvents:
         media = call.content_type.partition(";")[0].strip().lower()
         if media == BATCH:
             events: list[Event] = decode(call.body, list[Event])
-            answers = [await self._answer(call, _checked(each), _sent(call, each)) for each in events]
+            answers = await self._answers(call, [(each, _sent(call, each)) for each in _few(events)])
             return Reply(200, msgspec.json.encode(answers), f"{BATCH}; charset=utf-8")
         if media.startswith("application/cloudevents"):
             if media != STRUCTURED:
                 raise Problem(415, f"events come as {STRUCTURED} or {BATCH}, not as {media}")
             event: Event = decode(call.body, Event)
-            answer = await self._answer(call, _checked(event), _sent(call, event))
+            [answer] = await self._answers(call, [(event, _sent(call, event))])
             return Reply(200, msgspec.json.encode(answer), f"{STRUCTURED}; charset=utf-8")
-        answer = await self._answer(call, _checked(_of_headers(call)), call)
+        [answer] = await self._answers(call, [(_of_headers(call), call)])
         data = answer.pop("data")
         headers = tuple((f"ce-{name}", quote(value, _PRINTABLE)) for name, value in answer.items() if name in _NAMED)
         return Reply(200, msgspec.json.encode(data), "application/json", headers)
 
-    async def _answer(self, call: Call, event: Event, sent: Call) -> dict[str, Any]:
-        """The event that answers one: its id is the receipt's where it is one prediction."""
+    async def _answers(self, call: Call, events: Sequence[tuple[Event, Call]]) -> list[dict[str, Any]]:
+        """The events that answer some, whose data are calls of their own; their rows are predicted together."""
         route = self._exchange.route(call)
-        asked = await self._exchange.read(sent, route, _LONGEST)
-        found = await self._exchange.predict(call, route, asked.rows)
-        return {
-            "specversion": "1.0",
-            "id": found[0].receipt.id if len(found) == 1 else new_id("e"),
-            "source": _source(route.model.name, found),
-            "type": TYPE,
-            "subject": event.id,
-            "datacontenttype": "application/json",
-            "data": {"predictions": values_of(found, asked.outputs or SCORE)},
-        }
+        asked = [await self._read(route, event, sent) for event, sent in events]
+        rows = [row for each in asked for row in each.rows]
+        check_count(len(rows))
+        found = iter(await self._exchange.predict(call, route, rows))
+        return [
+            _answer(route.model.name, event, each, list(islice(found, len(each.rows))))
+            for (event, _), each in zip(events, asked, strict=True)
+        ]
+
+    async def _read(self, route: LoadedRoute, event: Event, sent: Call) -> Asked:
+        """The rows of an event's data; `Problem` names the event."""
+        try:
+            _check(event)
+            asked = await self._exchange.read(sent, route, _LONGEST)
+            return asked._replace(outputs=SCORE if asked.outputs is None else checked(asked.outputs))
+        except Problem as problem:
+            raise Problem(problem.status, f"event {event.id}: {problem.why}") from problem
+
+
+def _answer(model: str, event: Event, asked: Asked, found: list[Prediction]) -> dict[str, Any]:
+    """The event that answers one: its id is the receipt's where it is one prediction."""
+    return {
+        "specversion": "1.0",
+        "id": found[0].receipt.id if len(found) == 1 else new_id("e"),
+        "source": _source(model, found),
+        "type": TYPE,
+        "subject": event.id,
+        "datacontenttype": "application/json",
+        "data": {"predictions": values_of(found, asked.outputs or SCORE)},
+    }
 
 
 _NAMED = ("specversion", "id", "source", "type", "subject")
@@ -93,14 +118,19 @@ def _source(model: str, found: list[Prediction]) -> str:
     return f"/models/{model}/versions/{versions.pop()}" if len(versions) == 1 else f"/models/{model}"
 
 
-def _checked(event: Event) -> Event:
-    """The event, if it has what every event needs; else `Problem` with 400."""
+def _few(events: list[Event]) -> list[Event]:
+    if len(events) > MOST_EVENTS:
+        raise Problem(413, f"a batch holds at most {MOST_EVENTS:,} events, this one {len(events):,}")
+    return events
+
+
+def _check(event: Event) -> None:
+    """Raises `Problem` with 400 for an event that lacks what every event needs."""
     if event.specversion != "1.0":
         raise Problem(400, f"specversion: {event.specversion!r} is not 1.0")
     for name in ("id", "source", "type"):
         if not getattr(event, name):
             raise Problem(400, f"{name}: an event needs one")
-    return event
 
 
 def _of_headers(call: Call) -> Event:

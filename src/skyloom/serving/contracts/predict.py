@@ -9,7 +9,7 @@ from skyloom.serving.body import decode, read_row
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.formats import media as formats
 from skyloom.serving.formats.media import Media, wanted
-from skyloom.serving.formats.writing import OUTPUTS
+from skyloom.serving.formats.writing import OUTPUTS, SCORE, outputs_for
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.predict import Prediction
 from skyloom.serving.table import Endpoint
@@ -70,12 +70,13 @@ class Predict:
         asked = await self._exchange.read(call, route)
         if not asked.rows and asked.form == "rows":
             raise Problem(400, "there is no row")
+        outputs = outputs_for(media, asked.outputs or (SCORE if media.type == formats.JSON else OUTPUTS))
         found = await self._exchange.predict(call, route, asked.rows)
         if media.type != formats.JSON:
             media = Media(media.type, {"header": "present", **media.parameters})
-            return await self._exchange.write(call, found, media, asked.outputs or OUTPUTS, list)
-        if asked.form in ("rows", "data", "features") and asked.outputs is None and "outputs" not in media.parameters:
-            return await self._exchange.write(call, found, media, None, lambda values: {"prediction": values})
+            return await self._exchange.write(call, found, media, outputs, list)
+        if asked.form in ("rows", "data", "features"):
+            return await self._exchange.write(call, found, media, outputs, lambda values: {"prediction": values})
         if asked.form == "row":
             return reply(_answer(call.release, found[0]))
         return reply({"predictions": [_answer(call.release, each) for each in found]})

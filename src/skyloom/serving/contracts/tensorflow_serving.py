@@ -12,7 +12,7 @@ from skyloom.serving.compression import unpack
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.formats.asked import Asked, check_count
 from skyloom.serving.formats.objects import Items, envelope_of, items_of, loosened, outputs_of, read_items
-from skyloom.serving.formats.writing import SCORE, check_outputs, receipt_header, values_of
+from skyloom.serving.formats.writing import SCORE, checked, receipt_header, values_of
 from skyloom.serving.loaded import LoadedRoute
 from skyloom.serving.predict import Prediction
 from skyloom.serving.table import Endpoint
@@ -50,7 +50,6 @@ class TensorFlowServing:
     async def predict(self, call: Call) -> Reply:
         asked, found = await self._predict(call, self._exchange.route(call), _asked)
         outputs = asked.outputs or SCORE
-        check_outputs(outputs)
         if asked.form == "instances":
             return _told({"predictions": values_of(found, outputs)}, found)
         columns = {name: values_of(found, [name]) for name in outputs}
@@ -82,7 +81,8 @@ def _asked(rows: RowType, body: bytes) -> Asked:
     if form not in ("instances", "inputs"):
         raise Problem(400, "give rows in instances, or columns in inputs")
     items = [_plain(item) for item in items_of(document, form, rows.schema)]
-    return Asked(read_items(rows, items, form), form, outputs_of(document.get("parameters"), "parameters"))
+    outputs = outputs_of(document.get("parameters"), "parameters")
+    return Asked(read_items(rows, items, form), form, SCORE if outputs is None else checked(outputs))
 
 
 def _examples(rows: RowType, body: bytes) -> Asked:

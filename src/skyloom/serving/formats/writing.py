@@ -21,6 +21,8 @@ _OUTPUTS: dict[str, Callable[[Prediction], Any]] = {
 OUTPUTS = tuple(_OUTPUTS)
 """What can be asked for each row."""
 
+_TABLES = frozenset({formats.ARROW_STREAM, formats.ARROW_FILE, formats.PARQUET})
+
 Shape = Callable[[list[Any]], Any]
 """What JSON is made of the values of all rows."""
 
@@ -32,13 +34,29 @@ def values_of(found: Sequence[Prediction], outputs: Sequence[str]) -> list[Any]:
     return [{name: _OUTPUTS[name](each) for name in outputs} for each in found]
 
 
-def check_outputs(outputs: Sequence[str]) -> None:
-    """Raises `Problem` with 400 for an output that there is not, or for none."""
+def checked(outputs: Sequence[str]) -> tuple[str, ...]:
+    """The outputs, each once. Raises `Problem` with 400 for one that there is not, or for none.
+
+    >>> checked(["label", "score", "label"])
+    ('label', 'score')
+    """
     for name in outputs:
         if name not in _OUTPUTS:
             raise Problem(400, f"there is no output {name}; there are {', '.join(OUTPUTS)}")
     if not outputs:
         raise Problem(400, f"outputs: name some of {', '.join(OUTPUTS)}")
+    return tuple(dict.fromkeys(outputs))
+
+
+def outputs_for(media: Media, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The outputs that an answer has: what its media type says (``text/csv; outputs=score+label``), else what the body
+    asked for, else the score alone, and all of them in a table. Raises as `checked`."""
+    named = media.parameters.get("outputs")
+    if named is not None:
+        return checked(named.split("+"))
+    if asked is not None:
+        return checked(asked)
+    return OUTPUTS if media.type in _TABLES else SCORE
 
 
 def receipt_header(found: Sequence[Prediction]) -> tuple[tuple[str, str], ...]:
@@ -46,21 +64,14 @@ def receipt_header(found: Sequence[Prediction]) -> tuple[tuple[str, str], ...]:
     return (("x-skyloom-receipt", found[0].receipt.id),) if len(found) == 1 else ()
 
 
-def written(found: Sequence[Prediction], media: Media, outputs: Sequence[str] | None, shape: Shape) -> Reply:
+def written(found: Sequence[Prediction], media: Media, outputs: Sequence[str], shape: Shape) -> Reply:
     """Predictions in the format that the caller wants; ``shape`` is the contract's own, of JSON.
 
-    Texts have the score alone unless more ``outputs`` are asked for, tables have them all. The parameter ``outputs`` of the
-    media type (``text/csv; outputs=score+label``) says what is wanted where the body could not; ``header=present`` gives
-    CSV a line of names. The receipt of one prediction alone goes into a header.
+    The parameter ``header=present`` of the media type gives CSV a line of names. The receipt of one prediction alone goes
+    into a header.
     """
-    named = media.parameters.get("outputs")
-    if named is not None:
-        outputs = tuple(named.split("+"))
-    table = media.type in (formats.ARROW_STREAM, formats.ARROW_FILE, formats.PARQUET)
-    outputs = outputs if outputs is not None else OUTPUTS if table else SCORE
-    check_outputs(outputs)
     headers = receipt_header(found)
-    if table:
+    if media.type in _TABLES:
         from skyloom.serving.formats.written_tables import table_bytes
 
         columns = {name: [_OUTPUTS[name](each) for each in found] for name in outputs}
