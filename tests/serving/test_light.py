@@ -3,7 +3,18 @@
 import subprocess
 import sys
 
-HEAVY = ["adbc_driver_manager", "confluent_kafka", "deltalake", "duckdb", "lightgbm", "onnx", "pandas", "pyarrow", "redis"]
+HEAVY = [
+    "adbc_driver_manager",
+    "confluent_kafka",
+    "deltalake",
+    "duckdb",
+    "grpc",
+    "lightgbm",
+    "onnx",
+    "pandas",
+    "pyarrow",
+    "redis",
+]
 
 
 def test_serving_loads_nothing_that_it_does_not_serve_with() -> None:

@@ -70,7 +70,7 @@ def serve(
         out.document({"serving": f"http://{listen.address}:{chosen}"})
 
     def on_grpc(chosen: int) -> None:
-        out.line(f"and on 127.0.0.1:{chosen} for gRPC")
+        out.line(f"and on {listen.address}:{chosen} for gRPC")
 
     services = services_of(platform, listen)
     run(replace(services, on_listen=on_listen, on_grpc=on_grpc, on_ready=notify_ready))

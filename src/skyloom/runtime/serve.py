@@ -12,7 +12,7 @@ from skyloom.serving.worker import serve
 
 
 def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None) -> Services:
-    """The ports that serving needs, and no others. ``grpc_port`` goes before the profile's."""
+    """The ports that serving needs, and no others. ``grpc_port`` goes before the profile's; its address is that of HTTP."""
     serving = platform.profile.serving
     wanted = serving.grpc_port if grpc_port is None else grpc_port
     return Services(
@@ -23,7 +23,7 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
         clock=platform.clock,
         listen=listen,
         on_ready=notify_ready,
-        grpc=None if wanted is None else Listen(port=wanted),
+        grpc=None if wanted is None else Listen(listen.address, wanted),
         contracts=serving.contracts,
         model=serving.model,
         trust_platform=serving.trust_platform,
