@@ -23,9 +23,11 @@ from skyloom.monitoring.outcomes import join_predictions, read_counts
 from skyloom.ports.log import NewBatch
 from skyloom.runtime.worker import Erasure, Member, Worker, release, take
 from skyloom.runtime.worker.expiry import Expiry
-from skyloom.runtime.worker.shards import DEAD_S, shards_of
+from skyloom.runtime.worker.shards import shards_of
+from skyloom.spec.profile import Stream
 
 PARTITIONS = 3
+DEAD_S = Stream().patience
 PROJECT = project(BY_WHO, BY_ID)
 
 
@@ -53,7 +55,7 @@ class Process:
     """What the process of a worker does, a look at a time: beats, works on what is dealt to it, gives up what is not."""
 
     def __init__(self, world: Any, name: str, time: Time) -> None:
-        self.world, self.member = world, Member(world.online, name, PARTITIONS, time)
+        self.world, self.member = world, Member(world.online, name, PARTITIONS, DEAD_S, time)
         self.worker: Worker | None = None
 
     def look(self) -> None:
@@ -233,6 +235,26 @@ def test_two_workers_share_and_one_takes_all_when_the_other_is_dead(make: Any) -
     with pytest.raises(Conflict, match="another worker took over"):
         other.worker.require()  # type: ignore[union-attr]
     fill(make("alone"))
+
+
+def test_who_has_no_time_to_look_but_beats_is_alive(make: Any) -> None:
+    world, time = make("shared"), Time()
+    one, other = Process(world, "one", time), Process(world, "other", time)
+    for _ in range(2):
+        one.look()
+        other.look()
+
+    def between() -> None:
+        time.now += DEAD_S / 2
+        other.member.beat()
+        one.look()
+
+    for number in range(4):
+        fill_one(world, number)
+        other.worker.drain(between)  # type: ignore[union-attr]
+    assert time.now >= 2 * DEAD_S
+    other.look()
+    assert (one.shards, other.shards) == ({0, 2}, {1})
 
 
 def test_a_worker_that_is_begun_again_has_its_shards_at_once(make: Any) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from skyloom.kernel.errors import Transient
 from skyloom.kernel.ids import new_id
@@ -67,12 +67,15 @@ def _ask(platform: Platform) -> bytes:
     return asked
 
 
-def answer(platform: Platform, worker: Worker, last: bytes | None) -> bytes | None:
-    """The owner's side of `settle`: drain and flush when somebody asked since ``last``; the newest asking."""
+def answer(
+    platform: Platform, worker: Worker, last: bytes | None, between: Callable[[], None] = lambda: None
+) -> bytes | None:
+    """The owner's side of `settle`: drain and flush when somebody asked since ``last``; the newest asking. ``between`` is
+    called after each step of it."""
     with platform.online.read() as view:
         asked = view.get(_SPACE, _ASKED)
     if asked is not None and asked != last:
-        worker.drain()
+        worker.drain(between)
         if worker.wants_all:
             return last
         with platform.online.write(durable=False) as writer:

@@ -49,7 +49,7 @@ def _share(platform: Platform, name: str, ending: Ending) -> None:
     """Work on what is dealt to this process, until definitions change or it is to end."""
     project = worker_project(platform)
     require_same_log(platform)
-    member = Member(platform.online, name, shards_of(platform.log, project))
+    member = Member(platform.online, name, shards_of(platform.log, project), platform.profile.stream.patience)
     due = member.due()
     while not ending.asked and worker_project(platform) == project:
         if due:
@@ -77,9 +77,17 @@ def _work(
 ) -> frozenset[int]:
     notify_ready()
     pause, looked, asked, due = SHORTEST_PAUSE_S, time.monotonic(), None, worker.shards
+
+    def beat() -> None:
+        nonlocal looked
+        if time.monotonic() - looked > LOOK_S:
+            looked = time.monotonic()
+            worker.require()
+            member.beat()
+
     while not ending.asked and due == worker.shards:
         busy = bridges.step() + worker.step()
-        asked = answer(platform, worker, asked)
+        asked = answer(platform, worker, asked, beat)
         pause = SHORTEST_PAUSE_S if busy else min(pause * 1.3, LONGEST_PAUSE_S)
         if busy < MANY:
             ending.wait(pause)

@@ -14,6 +14,7 @@ FILE = "skyloom.toml"
 LOCAL = "local"
 CLOCKS = ("system", "data")
 MOST_PARTITIONS = 1024
+SHORTEST_PATIENCE_S = 2.0
 
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,9 +39,11 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How many processes share the stream work: partitions of the log are dealt out over them."""
+    """How many processes share the stream work: partitions of the log are dealt out over them. Who shows no sign of life for
+    ``patience`` seconds loses its share to the others."""
 
     workers: int = 1
+    patience: float = 10.0
 
 
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,6 +163,11 @@ def _sensible(name: str, profile: Profile) -> Profile:
         ),
         (profile.serving.workers < 1, f"serving.workers = {profile.serving.workers}", "give at least 1"),
         (profile.stream.workers < 1, f"stream.workers = {profile.stream.workers}", "give at least 1"),
+        (
+            not SHORTEST_PATIENCE_S <= profile.stream.patience < float("inf"),
+            f"stream.patience = {profile.stream.patience:g}",
+            f"give seconds, {SHORTEST_PATIENCE_S:g} or more: what a pause or a slow store may take",
+        ),
         (
             not (profile.retention.days >= 0 and profile.retention.gigabytes >= 0),
             f"retention of {profile.retention.days:g} days and {profile.retention.gigabytes:g} gigabytes",

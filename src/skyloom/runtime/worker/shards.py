@@ -1,9 +1,10 @@
 """Which shards are whose: workers of one project share its stream work, and find out by themselves who does what.
 
-Each worker beats: it raises a number in the online store. Who has not beaten for `DEAD_S`, by the clock of who looks, is
-dead. The shards are dealt out over the living, in the order of their names; everybody deals alike. A worker gives up what it
-is no longer dealt once its own work is in the stores, and takes what nobody living holds. There is nothing to be moved: the
-store is the state, and the lease of a shard sees to it that two who disagree for a moment do no harm.
+Each worker beats: it raises a number in the online store. Who has not beaten for as long as the profile's
+``stream.patience``, by the clock of who looks, is dead. The shards are dealt out over the living, in the order of their
+names; everybody deals alike. A worker gives up what it is no longer dealt once its own work is in the stores, and takes what
+nobody living holds. There is nothing to be moved: the store is the state, and the lease of a shard sees to it that two who
+disagree for a moment do no harm.
 """
 
 import time
@@ -21,9 +22,6 @@ from skyloom.runtime.worker.fence import lease_of
 ALONE = "alone"
 """The owner who has not joined the others: a command that does the work itself."""
 
-DEAD_S = 10.0
-"""How long a worker that does not beat is waited for."""
-
 _MEMBERS = "members"
 
 
@@ -38,16 +36,24 @@ _BEAT = msgspec.msgpack.Decoder(Beat)
 
 
 class Member:
-    """One of a project's workers, by a name of its own. A worker that was killed begins again under the same name."""
+    """One of a project's workers, by a name of its own. A worker that was killed begins again under the same name. Others
+    that do not beat are waited for ``patience_s``."""
 
-    def __init__(self, store: OnlineStore, name: str, shards: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self.name, self._shards, self._clock = store, name, shards, clock
-        self._number = 0
+    def __init__(
+        self,
+        store: OnlineStore,
+        name: str,
+        shards: int,
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self.name, self._shards, self._patience_s, self._clock = store, name, shards, patience_s, clock
+        self._number, self._wants_all = 0, False
         self._seen: dict[str, tuple[Beat, float]] = {}
 
     def due(self, *, wants_all: bool = False) -> frozenset[int]:
         """Beat, and look: the shards that are to be this worker's now. Those that it does not own yet are free."""
-        self._number += 1
+        self._number, self._wants_all = self._number + 1, wants_all
         with self._store.write(durable=False) as writer:
             writer.put(_MEMBERS, self.name.encode(), msgspec.msgpack.encode(Beat(self._number, wants_all)))
             living = self._living(writer)
@@ -55,6 +61,12 @@ class Member:
                 writer.delete(_MEMBERS, name.encode())
             dealt = [shard for shard in range(self._shards) if _owner(shard, living) == self.name]
             return frozenset(shard for shard in dealt if self._may_own(writer, shard, living))
+
+    def beat(self) -> None:
+        """Be seen to live, when there is no time to look."""
+        self._number += 1
+        with self._store.write(durable=False) as writer:
+            writer.put(_MEMBERS, self.name.encode(), msgspec.msgpack.encode(Beat(self._number, self._wants_all)))
 
     def leave(self) -> None:
         """Be no longer dealt anything."""
@@ -68,7 +80,9 @@ class Member:
             name: self._seen[name] if name in self._seen and self._seen[name][0].number == beat.number else (beat, now)
             for name, beat in found.items()
         }
-        return {name: beat for name, (beat, since) in self._seen.items() if name == self.name or now - since < DEAD_S}
+        return {
+            name: beat for name, (beat, since) in self._seen.items() if name == self.name or now - since < self._patience_s
+        }
 
     def _may_own(self, view: OnlineWriter, shard: int, living: dict[str, Beat]) -> bool:
         lease = lease_of(view, shard)

@@ -1,7 +1,7 @@
 """All stream work of a project, step by step."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from skyloom.ingest.parts import SourcePart
 from skyloom.kernel.records.definitions import ProjectDef
@@ -77,10 +77,10 @@ class Worker:
             if line.part.partitions > 1:
                 line.begin_missing()
 
-    def drain(self) -> None:
-        """Work until nothing is left, and flush."""
+    def drain(self, between: Callable[[], None] = lambda: None) -> None:
+        """Work until nothing is left, and flush; ``between`` is called after each step."""
         while self.step():
-            pass
+            between()
         self.flush()
 
     def flush(self) -> None:
