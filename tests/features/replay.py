@@ -10,9 +10,10 @@ from tests.features.histories import GROUPS, SCHEMA, SOURCE, History, log_batch
 from tests.features.memory import MemoryOnline
 
 from skyloom.features import pit
+from skyloom.features.building import buildings
 from skyloom.features.fold import SourceFold
 from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.spaces import progress_space, unpack
+from skyloom.features.spaces import progress_space, tiles_space, unpack
 from skyloom.ingest.codec import decode, event_schema
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef
@@ -70,6 +71,13 @@ def play(history: History, cuts: list[int], store: OnlineStore | None = None, *,
 
 def _folded_at(part: pa.Table) -> int:
     return int(part.column("_appended").cast(pa.int64())[-1].as_py())
+
+
+def build(writer: Any, folding: SourceFold, group: FeatureGroupDef, history: pa.Table) -> None:
+    """A group built at once from all first copies that came in until now."""
+    folding.begin(writer, group)
+    building = buildings(writer, [group])[tiles_space(group)]
+    folding.advance(writer, building, history, building.state.barrier)
 
 
 def last_offset(events: pa.Table) -> int:

@@ -44,7 +44,8 @@ ASKS = SourceDef(
     ),
 )
 ENDS = SourceDef(
-    "ends", Schema((Field("ask", Type.STRING), Field("at", Type.TIMESTAMP), Field("bad", Type.BOOL, nullable=True)), "ask", "at")
+    "ends",
+    Schema((Field("ask", Type.STRING), Field("at", Type.TIMESTAMP), Field("bad", Type.BOOL, nullable=True)), "ask", "at"),
 )
 ENTITY = {"by_who": ("person",), "by_desk": ("desk",), "by_who_and_desk": ("person", "desk")}
 LOOKED_UP = {

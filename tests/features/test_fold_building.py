@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.features.histories import GROUPS, ORIGIN, SCHEMA, SOURCE, History, histories, log_batch
 from tests.features.memory import MemoryOnline, View
 from tests.features.oracle import Happened
-from tests.features.replay import ask, last_offset, play
+from tests.features.replay import ask, build, last_offset, play
 
 from skyloom.features import building as module
 from skyloom.features.building import begin, buildings, restart
@@ -97,7 +97,7 @@ def test_a_new_group_is_built_while_the_stream_goes_on(history: History, begun: 
         folding = SourceFold(SOURCE, GROUPS)
         for each in folding.missing(writer):
             if each is not GROUP:
-                folding.build(writer, each, stream.fresh)
+                build(writer, folding, each, stream.fresh)
     if GROUP in _missing(stream):
         stream.begin()
     while GROUP in _missing(stream):

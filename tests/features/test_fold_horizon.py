@@ -30,10 +30,11 @@ def naive(events: list[Happened], horizon: int) -> tuple[list[int], list[int]]:
         first = held.get(event.row["id"])
         if not event.imported and behind is not None and event.effective < behind:
             dead.append(event.offset)
-        elif first is None or (behind is not None and first.effective < behind):
-            if behind is None or event.effective >= behind or not any(_is_copy(event, each) for each in fresh):
-                held[event.row["id"]] = event
-                fresh.append(event)
+        elif first is not None and (behind is None or first.effective >= behind):
+            pass  # it repeats the copy that is remembered
+        elif behind is None or event.effective >= behind or not any(_is_copy(event, each) for each in fresh):
+            held[event.row["id"]] = event
+            fresh.append(event)
         if not event.imported:
             newest = event.effective if newest is None else max(newest, event.effective)
     return [event.offset for event in fresh], dead

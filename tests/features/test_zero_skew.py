@@ -16,6 +16,7 @@ from tests.features.oracle import Happened
 from tests.features.replay import (
     Played,
     ask,
+    build,
     differences,
     differences_by_time,
     joined,
@@ -166,12 +167,12 @@ def test_a_group_built_from_history_is_the_group_folded_live(history: History, c
         with store.write() as writer:
             folding = SourceFold(SOURCE, GROUPS if index >= late else GROUPS[:1])
             if index == late and folding.missing(writer) and folding.position(writer):
-                folding.build(writer, GROUPS[1], pa.concat_tables(fresh))
+                build(writer, folding, GROUPS[1], pa.concat_tables(fresh))
             fresh.append(folding.fold(writer, part, last_offset(part) + 1, 0).fresh)
     with store.write() as writer:
         folding = SourceFold(SOURCE, GROUPS)
         for unbuilt in folding.missing(writer):
-            folding.build(writer, unbuilt, folding.first_copies(writer, decode_all(history)))
+            build(writer, folding, unbuilt, folding.judged(writer, decode_all(history)).fresh)
     assert contents(store) == contents(live.store)
     assert ask(store, history.questions) == ask(live.store, history.questions)
 
@@ -197,7 +198,7 @@ def test_a_group_that_is_still_to_be_built_waits_for_its_history(history: Histor
     with store.write() as writer:
         folding = SourceFold(SOURCE, GROUPS)
         for unbuilt in folding.missing(writer):
-            folding.build(writer, unbuilt, folding.first_copies(writer, decode_all(history)))
+            build(writer, folding, unbuilt, folding.judged(writer, decode_all(history)).fresh)
     assert contents(store) == contents(play(history, cuts).store)
 
 

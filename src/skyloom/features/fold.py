@@ -158,20 +158,10 @@ class SourceFold:
         """Begin to build a group from history, up to the position of this transaction; see `skyloom.features.building`."""
         begin(writer, group, parts_of(self.source, self.part.partitions))
 
-    def build(self, writer: OnlineWriter, group: FeatureGroupDef, history: pa.Table) -> int:
-        """Build a group from the first copies of every event below the source's position; how many were late."""
-        late = fold_group(writer, group, compile_group(group), self.source, history)
-        writer.put(POSITIONS, group_position(group, self.part.partition), pack(self.position(writer)))
-        return late
-
     def advance(self, writer: OnlineWriter, building: Building, history: pa.Table, upto: int) -> Building:
         """Fold first copies with offsets from the building's position to ``upto`` into what is built; what it is then."""
         fold_group(writer, building.group, compile_group(building.group), self.source, history, building.space)
         return building.moved(writer, upto, self.position(writer))
-
-    def first_copies(self, view: OnlineReader | OnlineWriter, events: pa.Table) -> pa.Table:
-        """The first copies among events that were folded, as far as it was not forgotten what they were."""
-        return self.judged(view, events).fresh
 
     def judged(self, view: OnlineReader | OnlineWriter, events: pa.Table) -> Folded:
         """What events that were folded, and are not `forgotten`, had been found to be. No others may be among them."""

@@ -5,8 +5,8 @@ streamed rows so far. A streamed row whose effective time is more than H behind 
 *dead*: it is in no feature, in the stream and in training sets alike, since the lake keeps it apart. A key is remembered
 until its first copy is that old. So a duplicate that comes after the horizon is dead as well, never counted twice;
 one that comes with another, newer time is a new event. Imported history is never dead: what of it is older than the
-horizon repeats an event of the lake that has its key and its time. Each of this is decided row by row, whatever the batches. A partition
-of a source is judged by itself: all copies of an event have one key, and so lie in one partition.
+horizon repeats an event of the lake that has its key and its time. Each of this is decided row by row, whatever the
+batches. A partition of a source is judged by itself: all copies of an event have one key, and so lie in one partition.
 
 Keys lie in *generations*, spaces of the online store that are opened in turn and dropped whole: a step's work does not
 grow with what is remembered.

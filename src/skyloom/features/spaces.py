@@ -5,7 +5,6 @@ A *place* is a partition of a source (`skyloom.ingest.parts`): the source's name
 
 import struct
 
-from skyloom.kernel.entity import entity_key  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from skyloom.kernel.ids import content_id
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineReader, OnlineWriter
