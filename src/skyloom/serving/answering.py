@@ -1,8 +1,9 @@
 """Where predictions are made: one or a few on the event loop itself, many on a thread, so that others are not held up."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Any, TypeVar
 
 from skyloom.ingest.rows import Value
 from skyloom.serving.answers import Answers, answers_of
@@ -12,7 +13,10 @@ from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.predict import Prediction, Predictor
 from skyloom.serving.tensors import Columns
 
+_T = TypeVar("_T")
+
 _FEW = 16
+_LIGHT = 16_384
 
 
 class Answering:
@@ -37,6 +41,12 @@ class Answering:
             return self._by_row(release, route, columns)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._by_column, release, route, columns)
+
+    async def aside(self, size: int, function: Callable[..., _T], *arguments: Any) -> _T:
+        """What a function of a body of ``size`` bytes gives: of many on a thread, so that others are not held up."""
+        if size <= _LIGHT:
+            return function(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
     def _by_column(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
         return self._bulk.predict(release, route, columns) or self._by_row(release, route, columns)

@@ -17,6 +17,8 @@ class Headers(Protocol):
 
     def get(self, key: str, default: Any = ..., /) -> Any: ...
 
+    def __contains__(self, key: str, /) -> bool: ...
+
 
 _NONE: Headers = dict[str, str]()
 

@@ -7,7 +7,6 @@ configuration, statistics and the repository's index. A request of n rows has in
 """
 
 from importlib.metadata import version as installed
-from typing import Any
 
 import msgspec
 
@@ -15,9 +14,11 @@ from skyloom.serving.body import decode
 from skyloom.serving.compression import packed, unpack
 from skyloom.serving.contracts import open_inference_body as body
 from skyloom.serving.contracts.open_inference_models import EXTENSIONS, SERVER, config_of, metadata_of
-from skyloom.serving.contracts.open_inference_service import InferenceService
+from skyloom.serving.contracts.open_inference_service import InferenceService, Inferred
 from skyloom.serving.table import OPEN, Endpoint
 from skyloom.serving.wire import Call, Reply, problem, reply
+
+_ROW = 16  # bytes of a row's answer that take as long to write as so many of a request to read
 
 
 class _Index(msgspec.Struct, frozen=True):
@@ -77,11 +78,12 @@ class OpenInference:
         return reply([each._asdict() for each in self._service.index(call.release, asked.ready)])
 
     async def infer(self, call: Call) -> Reply:
-        content: Any = unpack(call.body, call.headers.get("content-encoding", ""), self._longest)
-        asked = body.read(content, call.headers)
+        asked = await self._service.aside(body.weight(call.body, call.headers), self._read, call)
         done = await self._service.infer(call.release, *_named(call), asked.inputs, asked.wanted)
-        answer = body.write(asked, done.model, done.version, done.outputs)
-        return packed(answer, call.headers.get("accept-encoding", ""))
+        return await self._service.aside(_ROW * done.rows, _written, asked, done, call.headers.get("accept-encoding", ""))
+
+    def _read(self, call: Call) -> body.Asked:
+        return body.read(unpack(call.body, call.headers.get("content-encoding", ""), self._longest), call.headers)
 
 
 class Repository:
@@ -107,6 +109,10 @@ class Repository:
     async def unload(self, call: Call) -> Reply:
         self._service.set_loaded(call.release, call.parameters["model"], False)
         return reply({})
+
+
+def _written(asked: body.Asked, done: Inferred, accepted: str) -> Reply:
+    return packed(body.write(asked, done.model, done.version, done.outputs), accepted)
 
 
 def _named(call: Call) -> tuple[str | None, str | None]:

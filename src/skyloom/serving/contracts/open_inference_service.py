@@ -23,6 +23,11 @@ class Inferred(NamedTuple):
     version: str | None
     outputs: list[Tensor]
 
+    @property
+    def rows(self) -> int:
+        """How many rows were answered."""
+        return self.outputs[0].shape[0] if self.outputs else 0
+
 
 class Indexed(NamedTuple):
     """A version in the repository: ``state`` is READY or UNAVAILABLE, and then ``reason`` says why."""
@@ -38,7 +43,7 @@ class InferenceService:
     whatever is released. To be used from the event loop."""
 
     def __init__(self, answering: Answering, life: Life, clock: Clock) -> None:
-        self.life = life
+        self.life, self.aside = life, answering.aside
         self._answering, self._clock = answering, clock
         self._statistics = Statistics()
         self._unloaded: set[str] = set()

@@ -33,7 +33,7 @@ def tensors_of(request: Any) -> list[Tensor]:
     ]
 
 
-def put(response: Any, outputs: Sequence[Tensor], *, raw: bool) -> None:
+def put(response: Any, outputs: Sequence[Tensor], raw: bool) -> None:
     """Add the outputs to a ``ModelInferResponse``, as raw bytes or as contents."""
     for tensor in outputs:
         made = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)

@@ -23,6 +23,8 @@ from skyloom.serving.loaded import LoadedRelease
 from skyloom.serving.table import OPEN
 from skyloom.serving.wire import Problem
 
+_RAW_TO_JSON, _ROW = 32, 16  # messages are read as fast as raw tensors over REST
+
 FINAL = "triton_final_response"
 """The parameter by which Triton's clients know the last answer to a request of a stream."""
 
@@ -106,12 +108,13 @@ class InferenceCalls:
     async def infer(self, request: Any, loaded: LoadedRelease | None) -> Any:
         wanted = [each.name for each in request.outputs] or None
         release = _there(loaded)
-        inputs = tensors_of(request)
+        inputs = await self._service.aside(request.ByteSize() // _RAW_TO_JSON, tensors_of, request)
         done = await self._service.infer(release, request.model_name, request.model_version or None, inputs, wanted)
         response = self._messages["ModelInferResponse"](
             model_name=done.model, model_version=done.version or "", id=request.id
         )
-        put(response, done.outputs, raw=bool(request.raw_input_contents))
+        raw = bool(request.raw_input_contents)
+        await self._service.aside(done.rows * _ROW, put, response, done.outputs, raw)
         return response
 
     async def stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
