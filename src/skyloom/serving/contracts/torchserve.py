@@ -3,7 +3,6 @@
 Source: github.com/pytorch/serve, ``docs/inference_api.md``.
 """
 
-from email.parser import BytesParser
 from typing import Any
 
 from skyloom.serving.exchange import Exchange
@@ -57,6 +56,8 @@ def _own(values: list[Any], alone: bool) -> Any:
 
 def _unformed(call: Call) -> Call:
     """The same call with the part ``data`` (or ``body``) of its form as its body."""
+    from email.parser import BytesParser  # only for forms
+
     head = f"Content-Type: {call.content_type}\r\n\r\n".encode("latin-1", "replace")
     form = BytesParser().parsebytes(head + call.body)
     parts: Any = form.get_payload() if form.is_multipart() else []
