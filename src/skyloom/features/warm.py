@@ -7,7 +7,7 @@ from skyloom.features.columns import EventColumns
 from skyloom.features.kernel import read_packed, sweep
 from skyloom.features.moments import moments_of
 from skyloom.features.pit import SortedRequests
-from skyloom.features.program import compile_group
+from skyloom.features.program import Program, compile_group
 from skyloom.features.ranges import by_entity, put_in_order
 from skyloom.features.tables import Versions, newest
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
@@ -16,18 +16,29 @@ from skyloom.kernel.units import HOUR
 
 def warm() -> None:
     """Compile (or load from the cache) every function of the kernel for the types it is called with."""
-    aggregates = (AggregateDef("a", "max", "x", HOUR, HOUR), AggregateDef("b", "mean", "x", HOUR, HOUR))
-    program = compile_group(FeatureGroupDef("g", "s", ("k",), aggregates, {"x": 0}, 0))
-    one = np.ones(1, np.int64)
-    numbers = np.ones((1, 1), np.int64)
-    events = EventColumns(one, one, np.ones((1, 1)), numbers, numbers[:0], np.ones((1, 1), np.bool_))
-    fold_packed(program, [None], events, np.array([0, 1]), one, np.zeros(1, np.int64))
+    warm_fold()
+    one, program = np.ones(1, np.int64), _program()
     read_packed(program.packed, b"", 1, np.empty(2))
-    sweep(program.packed, events, one, one, SortedRequests(one, one, one + 1), np.empty((1, 2)), 4)
+    sweep(program.packed, _event(), one, one, SortedRequests(one, one, one + 1), np.empty((1, 2)), 4)
     rows, edges = by_entity(one - 1, 1)
     put_in_order(rows, one, edges)
     newest(Versions(one, one, one, one), one, one)
     moments_of(np.ones((1, 2), np.int64))
+
+
+def warm_fold() -> None:
+    """Compile (or load from the cache) what folds events: for tens of seconds, when nothing is in the cache."""
+    fold_packed(_program(), [None], _event(), np.array([0, 1]), np.ones(1, np.int64), np.zeros(1, np.int64))
+
+
+def _program() -> Program:
+    aggregates = (AggregateDef("a", "max", "x", HOUR, HOUR), AggregateDef("b", "mean", "x", HOUR, HOUR))
+    return compile_group(FeatureGroupDef("g", "s", ("k",), aggregates, {"x": 0}, 0))
+
+
+def _event() -> EventColumns:
+    one, numbers = np.ones(1, np.int64), np.ones((1, 1), np.int64)
+    return EventColumns(one, one, np.ones((1, 1)), numbers, numbers[:0], np.ones((1, 1), np.bool_))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from platform import node
 
 from skyloom.engines.local import notify_ready, tie_to_parent
+from skyloom.features.warm import warm_fold
 from skyloom.kernel.errors import Conflict, Transient
 from skyloom.kernel.records.definitions import ProjectDef
 from skyloom.platform import Platform, open_platform
@@ -49,6 +50,7 @@ def _share(platform: Platform, name: str, ending: Ending) -> None:
     """Work on what is dealt to this process, until definitions change or it is to end."""
     project = worker_project(platform)
     require_same_log(platform)
+    warm_fold()  # not while others wait for a sign of life
     member = Member(platform.online, name, shards_of(platform.log, project), platform.profile.stream.patience)
     due = member.due()
     while not ending.asked and worker_project(platform) == project:
