@@ -49,7 +49,7 @@ BODIES: dict[str, tuple[Any, str]] = {
     "bytes that are no text": (lambda row: b'{"order_id": "\xff\xfe"}', "not valid JSON"),
     "lists in lists": (lambda row: b"[" * DEEP + b"]" * DEEP, ""),
     "objects in objects": (lambda row: b'{"shop":' * DEEP + b"1" + b"}" * DEEP, ""),
-    "a number": (lambda row: b"5", "expected an object, got int"),
+    "a number": (lambda row: b"5", "an object"),
 }
 
 
