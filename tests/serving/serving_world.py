@@ -91,7 +91,8 @@ def model_def(name: str = "late", inputs: tuple[InputDef, ...] = INPUTS) -> Mode
 
 
 def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) -> bytes:
-    """``good``: base + distance / 1000 + landings / 100. ``raises`` and ``hangs`` do so when the distance is above 1."""
+    """``good``: base + distance / 1000 + landings / 100. ``raises`` and ``hangs`` do so when the distance is above 1;
+    ``slow 5000`` goes 5,000 times round a loop for each row (about a microsecond each), ``lags`` 1,000 times a mile."""
     from onnx import TensorProto, checker, helper
 
     text = helper.make_tensor_value_info("carrier", TensorProto.STRING, [None, 1])
@@ -102,7 +103,7 @@ def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) ->
         helper.make_tensor("per_landing", TensorProto.FLOAT, [1], [0.01]),
         helper.make_tensor("flat", TensorProto.INT64, [1], [-1]),
         helper.make_tensor("two", TensorProto.FLOAT, [2], [0.0, 0.0]),
-        helper.make_tensor("large", TensorProto.INT64, [1], [10**9]),
+        helper.make_tensor("large", TensorProto.INT64, [1], [1_000 if kind == "lags" else 10**9]),
         helper.make_tensor("yes", TensorProto.BOOL, [], [True]),
     ]
     nodes = [
@@ -126,7 +127,9 @@ def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) ->
         nodes.append(helper.make_node("Gather", ["two", "whole"], ["picked"]))
         nodes.append(helper.make_node("Add", ["plain", "picked"], ["score"]))
     else:
-        nodes.append(helper.make_node("Mul", ["whole", "large"], ["turns"]))
+        constants.append(helper.make_tensor("rounds", TensorProto.INT64, [1], [int(kind.partition(" ")[2] or 0)]))
+        how = ("Mul", ["whole", "large"]) if kind in ("hangs", "lags") else ("Identity", ["rounds"])
+        nodes.append(helper.make_node(*how, ["turns"]))
         nodes.append(helper.make_node("Reshape", ["turns", "one"], ["trips"]))
         constants.append(helper.make_tensor("one", TensorProto.INT64, [1], [1]))
         body = helper.make_graph(

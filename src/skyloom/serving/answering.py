@@ -1,6 +1,7 @@
-"""Where predictions are made: one or a few on the event loop itself, many on a thread, so that others are not held up."""
+"""Where predictions are made: short work on the event loop itself, long work on threads, so that others are not held up."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ from skyloom.ingest.rows import Value
 from skyloom.serving.answers import Answers, answers_of
 from skyloom.serving.body import read_objects
 from skyloom.serving.bulk import BulkPredictor
+from skyloom.serving.concurrency import Turns
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.predict import Prediction, Predictor
 from skyloom.serving.tensors import Columns
@@ -17,36 +19,61 @@ _T = TypeVar("_T")
 
 _FEW = 16
 _LIGHT = 16_384
+_SHORT_S = 0.002
+"""How long a model may take for a request that is answered on the event loop."""
+_LONG_S = 0.02
+_STRIKES = 3
+"""A version that took `_LONG_S` on the event loop so often is slow after all: its golden rows did not show it."""
 
 
 class Answering:
     """Predicts for the contracts. To be used from the event loop."""
 
-    def __init__(self, predictor: Predictor, bulk: BulkPredictor, executor: Executor) -> None:
-        self._predictor, self._bulk, self._executor = predictor, bulk, executor
+    def __init__(self, predictor: Predictor, bulk: BulkPredictor, turns: Turns, executor: Executor) -> None:
+        self._predictor, self._bulk, self._turns, self._executor = predictor, bulk, turns, executor
+        self._strikes: dict[str, int] = {}
 
     async def predict(
         self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]
     ) -> list[Prediction]:
-        """As `Predictor.predict`."""
-        if len(rows) <= _FEW:
-            return self._predictor.predict(release, route, rows)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._predictor.predict, release, route, rows)
+        """As `Predictor.predict`. Raises, too, `Problem` with 503 when too many requests of the model are under way already,
+        and with 504 when the deadline passed before it could begin."""
+        return await self._done(len(rows), route, self._predictor.predict, self._predictor.predict, release, route, rows)
 
     async def answer(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
         """The answers to rows that come by column. Raises as `predict`, and `Problem` with 400 for a value that does not
         fit, which it names."""
-        if columns.count <= _FEW:
-            return self._by_row(release, route, columns)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._by_column, release, route, columns)
+        by_column = self._by_column if columns.count > _FEW else self._by_row
+        return await self._done(columns.count, route, self._by_row, by_column, release, route, columns)
 
     async def aside(self, size: int, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function of a body of ``size`` bytes gives: of many on a thread, so that others are not held up."""
         if size <= _LIGHT:
             return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+    async def _done(
+        self, count: int, route: LoadedRoute, short: Callable[..., _T], long: Callable[..., _T], *arguments: Any
+    ) -> _T:
+        """What ``short`` answers, on the event loop, or ``long`` on a thread."""
+        took_s = max(count, 1) * max([each.row_s for each in route.arms])
+        if count <= _FEW and took_s <= _SHORT_S and not self._is_slow(route):
+            return await self._turns.here(route.model.name, took_s, self._watched, route, short, *arguments)
+        return await self._turns.aside(route.model.name, took_s, long, *arguments)
+
+    def _watched(self, route: LoadedRoute, function: Callable[..., _T], *arguments: Any) -> _T:
+        """What a function answers; a version that takes long gets a strike."""
+        begun = time.perf_counter()
+        try:
+            return function(*arguments)
+        finally:
+            if time.perf_counter() - begun > _LONG_S:
+                for each in route.arms:
+                    self._strikes[each.arm.package] = self._strikes.get(each.arm.package, 0) + 1
+
+    def _is_slow(self, route: LoadedRoute) -> bool:
+        strikes = self._strikes
+        return bool(strikes) and any(strikes.get(each.arm.package, 0) >= _STRIKES for each in route.arms)
 
     def _by_column(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
         return self._bulk.predict(release, route, columns) or self._by_row(release, route, columns)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 import typing
 from collections.abc import AsyncIterator, Awaitable
@@ -11,11 +12,12 @@ import granian.rsgi as _rsgi
 from granian.rsgi import Scope
 
 from skyloom.kernel.errors import SkyloomError
+from skyloom.serving.deadlines import begin, expired, seconds_left
 from skyloom.serving.life import Life
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
 from skyloom.serving.services import Limits
-from skyloom.serving.table import OPEN, Endpoint, Table
+from skyloom.serving.table import OPEN, Endpoint, Found, Table
 from skyloom.serving.wire import Call, Problem, Reply, presented_key, problem, status_of
 
 _rsgi_any: Any = _rsgi  # its exceptions are re-exported unseen by type checkers
@@ -47,13 +49,13 @@ class App:
     async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
         started = time.perf_counter()
         self._life.in_flight += 1
-        route, explain = "unknown", problem
+        route, explain, retry_s = "unknown", problem, 1.0
         try:
             found = self._table.find(scope.method, scope.path)
             route, explain = found.endpoint.path, found.endpoint.explain
-            answer = await self._answer(found.endpoint, found.parameters, scope, protocol)
+            answer = await self._in_time(found, scope, protocol)
         except Problem as error:
-            answer = explain(error.status, error.why)
+            answer, retry_s = explain(error.status, error.why), error.retry_s
         except SkyloomError as error:
             answer = explain(status_of(error), error.what)
         except Exception:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
@@ -61,9 +63,21 @@ class App:
             answer = explain(500, "this server failed to answer; its log says why")
         finally:
             self._life.in_flight -= 1
-        protocol.response_bytes(answer.status, self._headers(answer), answer.body)
+        protocol.response_bytes(answer.status, self._headers(answer, retry_s), answer.body)
         self._metrics.requests.labels(route, str(answer.status)).inc()
         self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+    async def _in_time(self, found: Found, scope: Scope, protocol: Protocol) -> Reply:
+        """The answer, if there is one before the deadline that the caller has set."""
+        left_s = seconds_left(scope.headers)
+        if left_s is None:
+            return await self._answer(found.endpoint, found.parameters, scope, protocol)
+        begin(left_s)
+        try:
+            async with asyncio.timeout(left_s):
+                return await self._answer(found.endpoint, found.parameters, scope, protocol)
+        except TimeoutError as error:
+            raise expired() from error
 
     async def _answer(self, endpoint: Endpoint, parameters: dict[str, str], scope: Scope, protocol: Protocol) -> Reply:
         loaded = self._obedience.now
@@ -100,12 +114,12 @@ class App:
             raise Problem(413, f"the body is longer than {limit:,} bytes")
         return bytes(kept)
 
-    def _headers(self, answer: Reply) -> list[tuple[str, str]]:
+    def _headers(self, answer: Reply, retry_s: float) -> list[tuple[str, str]]:
         headers = [("content-type", answer.content_type), *answer.headers]
         if answer.status == 401:
             headers.append(("www-authenticate", "Bearer"))
-        elif answer.status == 503:
-            headers.append(("retry-after", "1"))
+        elif answer.status in (429, 503):
+            headers.append(("retry-after", str(max(1, math.ceil(retry_s)))))
         if self._life.ending:
             headers.append(("connection", "close"))
         return headers

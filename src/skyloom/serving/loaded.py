@@ -22,10 +22,11 @@ Getter = Callable[[tuple[Value, ...]], Value]
 
 
 class LoadedArm(NamedTuple):
-    """A version that answers (or shadows)."""
+    """A version that answers (or shadows). ``row_s`` is how long it took for a row when it was loaded, in seconds."""
 
     arm: Arm
     package: LoadedPackage
+    row_s: float = 0.0
 
 
 class Lookup(NamedTuple):
@@ -75,7 +76,14 @@ class LoadedRelease(NamedTuple):
         return self.digest[:12]
 
 
-def assemble(digest: str, release: Release, online: OnlineStore, package: Callable[[str], LoadedPackage]) -> LoadedRelease:
+class TimedPackage(NamedTuple):
+    """A package, and how long it takes for a row, in seconds."""
+
+    package: LoadedPackage
+    row_s: float
+
+
+def assemble(digest: str, release: Release, online: OnlineStore, package: Callable[[str], TimedPackage]) -> LoadedRelease:
     """A release with its packages, got from ``package`` by digest.
 
     Raises `PackageError` when a version was not made for the definitions of the release.
@@ -86,8 +94,8 @@ def assemble(digest: str, release: Release, online: OnlineStore, package: Callab
     return LoadedRelease(digest, release, routes, features, tables, Keyring(release.keys))
 
 
-def _route(route: Route, release: Release, package: Callable[[str], LoadedPackage]) -> LoadedRoute:
-    loaded = [LoadedArm(arm, package(arm.package)) for arm in route.arms]
+def _route(route: Route, release: Release, package: Callable[[str], TimedPackage]) -> LoadedRoute:
+    loaded = [LoadedArm(arm, *package(arm.package)) for arm in route.arms]
     for each in loaded:
         _require_fit(each, route.model, release.groups)
     serving = sorted((each for each in loaded if each.arm.role != "shadow"), key=lambda each: each.arm.role != "canary")

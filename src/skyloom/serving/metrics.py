@@ -35,6 +35,12 @@ class Metrics:
         self.logbook_failures = Counter(
             "skyloom_logbook_failures", "Appends that failed and are tried again", registry=registry
         )
+        self.refused = Counter("skyloom_refused", "Requests refused early, by why", ["model", "why"], registry=registry)
+        lane = ["model", "where"]
+        self.concurrency_limit = Gauge(
+            "skyloom_concurrency_limit", "How many requests of a model may be under way", lane, registry=registry
+        )
+        self.under_way = Gauge("skyloom_under_way", "Requests of a model that wait or are scored", lane, registry=registry)
         self.release_number = Gauge("skyloom_release_number", "The release that is obeyed", registry=registry)
         self.release_refused = Counter(
             "skyloom_release_refused", "Releases refused: the one before serves on", registry=registry

@@ -12,12 +12,13 @@ from skyloom.kernel.clock import Clock
 from skyloom.kernel.errors import SkyloomError
 from skyloom.package import LoadedPackage, load
 from skyloom.ports import Objects, OnlineStore, Verifier
-from skyloom.serving.loaded import LoadedRelease, assemble
+from skyloom.serving.loaded import LoadedRelease, TimedPackage, assemble
 from skyloom.serving.metrics import Metrics
 
 _log = logging.getLogger("skyloom.serving")
 
 EVERY_S = 0.05
+_TIMED = 9
 AGAIN_S = 2.0
 """How long a release that could not be loaded rests before it is tried again."""
 
@@ -32,7 +33,7 @@ class Obedience:
     def __init__(self, objects: Objects, verifier: Verifier, online: OnlineStore, clock: Clock, metrics: Metrics) -> None:
         self._objects, self._verifier, self._online = objects, verifier, online
         self._clock, self._metrics = clock, metrics
-        self._packages: dict[str, LoadedPackage] = {}
+        self._packages: dict[str, TimedPackage] = {}
         self._complaint = ""
         self._refused: tuple[str, float] = "", 0.0
         self._stop = threading.Event()
@@ -95,14 +96,15 @@ class Obedience:
             kept = f"release {self.now.release.number} serves on" if self.now else "nothing is served"
             _log.error("a release is refused, %s: %s", kept, complaint)
 
-    def _package(self, digest: str) -> LoadedPackage:
-        """A package, loaded and asked its golden rows (which also warms it up); once, for as long as a release names it."""
-        package = self._packages.get(digest)
-        if package is None:
+    def _package(self, digest: str) -> TimedPackage:
+        """A package, loaded, asked its golden rows (which also warms it up) and timed; once, for as long as a release
+        names it."""
+        timed = self._packages.get(digest)
+        if timed is None:
             package = load(self._objects, digest)
             package.check()
-            self._packages[digest] = package
-        return package
+            timed = self._packages[digest] = TimedPackage(package, _row_s(package))
+        return timed
 
     def _warm_up(self, loaded: LoadedRelease) -> None:
         """Read the features of nobody, so that the first request finds everything compiled and open."""
@@ -117,3 +119,14 @@ class Obedience:
     def _forget(self, loaded: LoadedRelease) -> None:
         named = {arm.package for route in loaded.release.routes.values() for arm in route.arms}
         self._packages = {digest: package for digest, package in self._packages.items() if digest in named}
+
+
+def _row_s(package: LoadedPackage) -> float:
+    """How long a row takes, in seconds of this thread: the median of a few golden ones, so that a machine that is busy
+    with something else while a model is loaded is not taken for a slow model."""
+    times: list[float] = []
+    for row in package.golden.rows[:_TIMED]:
+        begun = time.thread_time()
+        package.scorer.score_row(row)
+        times.append(time.thread_time() - begun)
+    return sorted(times)[len(times) // 2] if times else 0.0

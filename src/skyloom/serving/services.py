@@ -27,6 +27,8 @@ class Limits(msgspec.Struct, frozen=True):
     """The longest body of tensors, unpacked, and the longest message of gRPC."""
     body_seconds: float = 10.0
     """How long a client may take to send its body."""
+    patience_seconds: float = 0.05
+    """How long a queue of predictions may be before more of them are refused."""
     logbook: int = 50_000
     """Receipts waiting to be logged."""
     shadow: int = 1_000

@@ -66,12 +66,14 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 
 class Problem(Exception):
-    """A request that is answered with a status of 400 or above, and why."""
+    """A request that is answered with a status of 400 or above, and why; after ``retry_s`` seconds another try makes sense
+    (of a 429 or 503)."""
 
-    def __init__(self, status: int, why: str) -> None:
+    def __init__(self, status: int, why: str, *, retry_s: float = 1.0) -> None:
         super().__init__(why)
         self.status = status
         self.why = why
+        self.retry_s = retry_s
 
 
 Explain = Callable[[int, str], Reply]

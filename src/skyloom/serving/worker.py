@@ -13,6 +13,7 @@ from skyloom.kernel.errors import MissingExtra
 from skyloom.serving.answering import Answering
 from skyloom.serving.app import App
 from skyloom.serving.bulk import BulkPredictor
+from skyloom.serving.concurrency import Turns
 from skyloom.serving.contracts.catalog import Parts, endpoints_of
 from skyloom.serving.contracts.open_inference_service import InferenceService
 from skyloom.serving.exchange import Exchange
@@ -36,6 +37,8 @@ _log = logging.getLogger("skyloom.serving")
 _SILENT_S = 1.0
 """How long connections that have not sent a whole head yet are waited for."""
 _LOOK_S = 0.01
+_SWITCH_S = 0.001
+"""How long a thread that scores may keep the interpreter from the event loop."""
 
 
 def serve(services: Services) -> NoReturn:
@@ -45,6 +48,7 @@ def serve(services: Services) -> NoReturn:
     ``lame_duck_seconds + drain_seconds`` of the limits. To be called by the main thread.
     """
     log_to_stderr()
+    sys.setswitchinterval(_SWITCH_S)
     clean = asyncio.run(Worker(services).run())
     sys.stdout.flush()
     sys.stderr.flush()
@@ -67,7 +71,7 @@ class Worker:
             Predictor(self._logbook, self._shadow, clock, metrics),
             BulkPredictor(self._logbook, clock, metrics),
         )
-        answering = Answering(predictor, bulk, executor)
+        answering = Answering(predictor, bulk, Turns(metrics, limits.patience_seconds), executor)
         self._inference = InferenceService(answering, self._life, clock)
         ingestion = Ingestion(services.log, clock, metrics, executor)
         exchange = Exchange(answering, executor, services.model, limits.body_bytes)

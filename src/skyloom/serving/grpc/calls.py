@@ -10,6 +10,7 @@ import grpc as _grpc
 from google.protobuf.message import DecodeError
 
 from skyloom.kernel.errors import SkyloomError
+from skyloom.serving.deadlines import begin
 from skyloom.serving.life import Life
 from skyloom.serving.loaded import LoadedRelease
 from skyloom.serving.metrics import Metrics
@@ -53,6 +54,7 @@ class Around:
         left = context.time_remaining()
         if left is not None and left <= 0:
             raise Problem(504, "the deadline has passed")
+        begin(left)
         loaded = self.obedience.now
         if policy == OPEN:
             return loaded
