@@ -65,8 +65,8 @@ def _in_turn(folder: Path, polars: str) -> dict[str, Ran]:
 
 
 def _middle(ran: list[Ran]) -> Ran:
-    times = [middle([each.seconds for each in ran]), middle([each.worked for each in ran])]
-    return Ran(*times, max(each.mb for each in ran), ran[-1].answer)
+    seconds, worked = middle([each.seconds for each in ran]), middle([each.worked for each in ran])
+    return Ran(seconds, worked, max(each.mb for each in ran), ran[-1].answer)
 
 
 def _beside(ours: Ran, theirs: Ran, name: str, goal: float | None) -> list[Figure]:

@@ -16,10 +16,14 @@ from skyloom.kernel.ids import canonical_json
 Bools = npt.NDArray[np.bool_]
 
 
+_MOST = 2.0**61
+"""From here on a scaled value is one that no 62-bit sum can hold."""
+
+
 class EventColumns(NamedTuple):
     """``ts`` [n] int64 (effective times, ms); ``offset`` [n] int64 (in the log); ``values`` [C, n] float64, ``scaled`` [C,
     n] int64; ``codes`` [K, n] int64 (see `skyloom.features.codes`); ``valid`` [V, n] bool, by lane. C and V are at least
-    1."""
+    1. Without codes nobody asks for offsets: then there are none."""
 
     ts: Int64s
     offset: Int64s
@@ -29,15 +33,13 @@ class EventColumns(NamedTuple):
     valid: Bools
 
     def take(self, order: npt.NDArray[np.intp]) -> "EventColumns":
-        """The same events in another order."""
-        return EventColumns(
-            self.ts[order],
-            self.offset[order],
-            np.ascontiguousarray(self.values[:, order]),
-            np.ascontiguousarray(self.scaled[:, order]),
-            np.ascontiguousarray(self.codes[:, order] if len(self.codes) else self.codes),
-            np.ascontiguousarray(self.valid[:, order]),
-        )
+        """The same events in another order, which names rows that are there."""
+        return EventColumns(*(_taken(column, order) for column in self))
+
+
+def _taken(column: Any, order: npt.NDArray[np.intp]) -> Any:
+    """Along the last axis. Clipping is the way of taking that looks at no index twice; none is clipped."""
+    return np.take(column, order, axis=-1, mode="clip") if column.size else column
 
 
 def effective_times(times: pa.ChunkedArray, appended: pa.ChunkedArray) -> Int64s:
@@ -68,7 +70,7 @@ def event_columns(events: pa.Table, ts: Int64s, program: Program) -> EventColumn
     codes = np.zeros((len(program.codes), len(events)), np.int64)
     for k, code in enumerate(program.codes):
         codes[k] = coded(arrays[code.column], code)
-    offset = events.column("_offset").to_numpy() if program.codes else np.zeros(len(events), np.int64)
+    offset = events.column("_offset").to_numpy() if program.codes else np.zeros(0, np.int64)
     return EventColumns(ts, offset, values, scaled, codes, _valid(events, arrays, program))
 
 
@@ -88,10 +90,9 @@ def _valid(events: pa.Table, arrays: dict[str, pa.Array], program: Program) -> B
 
 
 def _is_there(column: pa.Array) -> Bools:
-    present = column.is_valid().to_numpy(zero_copy_only=False)
-    if pa.types.is_floating(column.type):
-        return present & ~np.isnan(numbers(column))
-    return present
+    if not pa.types.is_floating(column.type):
+        return column.is_valid().to_numpy(zero_copy_only=False)
+    return ~np.isnan(column.cast(pa.float64()).to_numpy(zero_copy_only=False))  # Arrow makes a null NaN
 
 
 def _is_true(events: pa.Table, where: Expression) -> Bools:
@@ -108,12 +109,14 @@ def _filled(column: pa.Array, wanted: pa.DataType) -> Any:
 def _scaled(column: pa.Array, scale: float) -> Int64s:
     """Values times ``scale`` as integers, to nearest, ties to even; whole numbers without a way through floats. BEYOND is
     what no 62-bit sum can hold."""
-    floats = np.nan_to_num(_filled(column, pa.float64()), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    floats = _filled(column, pa.float64())
+    is_whole = not pa.types.is_floating(column.type)
     with np.errstate(over="ignore"):
-        product = np.rint(floats * scale)
-    beyond = np.abs(product) >= 2.0**61
-    if pa.types.is_floating(column.type):
-        units = np.where(beyond, 0.0, product).astype(np.int64)
-    else:
-        units = _filled(column, pa.int64()) * np.int64(scale)
+        product = floats * scale
+    np.rint(product, out=product)
+    if product.max(initial=0.0) < _MOST and product.min(initial=0.0) > -_MOST:  # what is no number is neither
+        return _filled(column, pa.int64()) * np.int64(scale) if is_whole else product.astype(np.int64)
+    product = np.nan_to_num(product, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    beyond = np.abs(product) >= _MOST
+    units = _filled(column, pa.int64()) * np.int64(scale) if is_whole else np.where(beyond, 0.0, product).astype(np.int64)
     return np.where(beyond, np.int64(BEYOND), units)

@@ -26,8 +26,11 @@ def entity_codes(columns: Sequence[pa.ChunkedArray]) -> Int64s:
 
 
 def _codes(column: pa.ChunkedArray) -> Int64s:
-    indices = column.combine_chunks().dictionary_encode().indices
-    return indices.cast(pa.int64()).fill_null(NOBODY).to_numpy(zero_copy_only=False)
+    encoded = column.dictionary_encode()  # one dictionary for all chunks
+    indices = pa.chunked_array([chunk.indices for chunk in encoded.chunks], encoded.type.index_type)
+    if indices.null_count:
+        indices = indices.fill_null(NOBODY)
+    return indices.to_numpy().astype(np.int64)
 
 
 def _together(one: Int64s, other: Int64s) -> Int64s:

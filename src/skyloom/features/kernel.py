@@ -135,19 +135,26 @@ def _put(tiles: Any, program: Any, handle: int, s: int, events: Any, i: int) -> 
 def _fold(tiles: Any, program: Any, events: Any, begin: int, stop: int) -> int:
     """Fold the events ``begin .. stop - 1``, each into its tile of every level that has not let this tile go."""
     width = 1 + program[SLOTS]
-    columns = (events.valid, events.scaled, events.values)
+    columns, bits = (events.valid, events.scaled, events.values), tiles.bits
     for i in range(begin, stop):
         ts = events.ts[i]
         for level in range(program[LEVELS]):
-            hop, at = hop_of(program, level), tiles.first[level] + (tiles.count[level] - 1) * width
-            if tiles.count[level] == 0 or not 0 <= ts - tiles.bits[at] < hop:  # mostly it goes into the newest tile
+            hop, count, end = hop_of(program, level), tiles.count[level], tiles.first[level + 1]
+            at = tiles.first[level] + (count - 1) * width
+            if count == 0 or not 0 <= ts - bits[at] < hop:  # mostly it goes into the newest tile, or into one behind it
                 start = ts - ts % hop
                 if start < tiles.floor[level]:
                     continue
-                at = place(tiles, level, start, program)
-                if at < 0:
-                    return FULL
-            _lift(tiles.bits, tiles.floats, at + 1, program, columns, i)
+                if (count == 0 or bits[at] < start) and at + width < end:
+                    at += width
+                    bits[at] = start
+                    identity(bits, tiles.floats, at + 1, program)
+                    tiles.count[level] = count + 1
+                else:
+                    at = place(tiles, level, start, program)
+                    if at < 0:
+                        return FULL
+            _lift(bits, tiles.floats, at + 1, program, columns, i)
             if program[WIDE] > 0 and _lift_wide(tiles, at + 1, program, events, i) != OK:
                 return FULL
     return OK
@@ -162,31 +169,27 @@ def _merge(total: Any, total_f: Any, bits: Any, floats: Any, begin: int, stop: i
         kind, at = program[slot_row(program, s) + KIND], begin + 1 + s
         if kind == MIN:
             least = total_f[s]
-            while at < stop:
-                least = min(least, floats[at])
-                at += width
+            for value in floats[at:stop:width]:
+                least = min(least, value)
             total_f[s] = least
         elif kind == MAX:
             most = total_f[s]
-            while at < stop:
-                most = max(most, floats[at])
-                at += width
+            for value in floats[at:stop:width]:
+                most = max(most, value)
             total_f[s] = most
         elif kind <= PRESENT:
             counted = total[s]
-            while at < stop:
-                counted += bits[at]
-                at += width
+            for count in bits[at:stop:width]:
+                counted += count
             total[s] = counted
         elif kind == SUM:
             reached = total[s]
-            while at < stop:
-                if bits[at] == BEYOND:
+            for summed in bits[at:stop:width]:
+                if summed == BEYOND:
                     return OVERFLOW
-                reached += bits[at]
+                reached += summed
                 if reached >= LIMIT or reached <= -LIMIT:
                     return OVERFLOW
-                at += width
             total[s] = reached
         elif kind == SQUARE_LOW:
             while at < stop:
@@ -261,8 +264,8 @@ def _finish_wide(heap: Any, handle: int, program: Any, o: int, q: float) -> floa
 
 @jit
 def _finish_window(heap: Any, total: Any, total_f: Any, program: Any, w: int, begin: int, out: Any) -> int:
-    """The features of window ``w`` from its merged slots; in the order of windows they begin with the ``begin``-th, and where
-    those of the next one begin is returned."""
+    """The features of window ``w`` from its merged slots: by window they begin with the ``begin``-th. Gives where
+    those of the next window begin."""
     floats = program.view(np.float64)
     for nth in range(begin, program[OUTPUTS]):
         index = program[row(program, BY_WINDOW, nth, 1)]
@@ -282,13 +285,11 @@ def _finish_window(heap: Any, total: Any, total_f: Any, program: Any, w: int, be
 
 
 @jit
-def _read(tiles: Any, program: Any, t: int, out: Any) -> int:
+def _read(tiles: Any, total: Any, program: Any, t: int, out: Any) -> int:
     """All features at ``t``: the windows of a level with one offset are one walk from the newest tile back, the shortest
     window first. Without an offset, what is visible decides where they end; with one, the last multiple of the hop that is
-    not after ``t - offset``."""
-    bits, width = tiles.bits, 1 + program[SLOTS]
-    total = np.empty(width - 1, np.int64)
-    total_f = total.view(np.float64)
+    not after ``t - offset``. ``total`` is room for the slots of one tile."""
+    bits, width, total_f = tiles.bits, 1 + program[SLOTS], total.view(np.float64)
     level, offset, at, used, done = -1, 0, 0, tiles.used[0], 0
     for w in range(program[WINDOWS]):
         window = row(program, WINDOWS, w, 3)
@@ -336,6 +337,7 @@ def sweep(program: Any, events: Any, entity: Any, order: Any, asked: Any, out: A
     """
     room = _ROOM * (1 + capacity) * program[WIDE]
     tiles = empty_tiles(program[LEVELS], capacity, program[SLOTS], room)
+    total = np.empty(program[SLOTS], np.int64)
     i, n = 0, len(entity)
     for j in range(len(asked.entity)):
         mine = asked.entity[j]
@@ -349,7 +351,7 @@ def sweep(program: Any, events: Any, entity: Any, order: Any, asked: Any, out: A
             i += 1
         status = _fold(tiles, program, events, begin, i)
         if status == OK:
-            status = _read(tiles, program, asked.t[j], out[j])
+            status = _read(tiles, total, program, asked.t[j], out[j])
         if status != OK:
             return status
     return OK
@@ -361,15 +363,16 @@ def read_blob(program: Any, blob: Any, t: int, out: Any) -> int:
     has another layout."""
     if not is_readable(program, blob):
         return UNREADABLE
+    total = np.empty(program[SLOTS], np.int64)
     if program[WIDE] == 0:
-        return _read(laid_out(blob, program), program, t, out)
+        return _read(laid_out(blob, program), total, program, t, out)
     levels = program[LEVELS]
     capacity, room = max(1, longest(blob, levels)), (_ROOM + 2 * len(blob)) * program[WIDE]
     while True:
         tiles = empty_tiles(levels, capacity, program[SLOTS], room)
         status = unpack(blob, tiles, program) if len(blob) > 0 else OK
         if status == OK:
-            status = _read(tiles, program, t, out)
+            status = _read(tiles, total, program, t, out)
         if status != FULL:
             return status
         room *= 4

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 
 
 def cores() -> int:
@@ -24,3 +25,16 @@ def in_parallel(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[R
         return [work(part) for part in parts]
     with ThreadPoolExecutor(min(cores(), len(parts)), "skyloom-join") as threads:
         return list(threads.map(work, parts))
+
+
+def side_by_side(one: Callable[[], Result], other: Callable[[], Other]) -> tuple[Result, Other]:
+    """Both results; on two threads where there are two cores. An error of ``one`` goes before one of the other.
+
+    >>> side_by_side(lambda: 1, lambda: "a")
+    (1, 'a')
+    """
+    if cores() < 2:
+        return one(), other()
+    with ThreadPoolExecutor(1, "skyloom-join") as thread:
+        second = thread.submit(other)
+        return one(), second.result()

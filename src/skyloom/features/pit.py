@@ -9,7 +9,7 @@ import pyarrow as pa
 from skyloom.features.columns import EventColumns, effective_times, event_columns
 from skyloom.features.entities import NOBODY, entity_codes
 from skyloom.features.kernel import sweep
-from skyloom.features.parallel import cores, in_parallel
+from skyloom.features.parallel import cores, in_parallel, side_by_side
 from skyloom.features.program import HOP, Float64s, Int64s, Program, compile_group
 from skyloom.features.ranges import ByEntity, by_entity, put_in_order, ranges
 from skyloom.features.tiles import FULL, OVERFLOW
@@ -84,15 +84,23 @@ def join(group: FeatureGroupDef, source: SourceDef, events: pa.Table, order: Int
     overflows.
     """
     program = compile_group(group)
-    entities, requests = codes_of([events.column(name) for name in group.by], asked.entity)
-    count = 1 + max(int(entities.max(initial=NOBODY)), int(requests.max(initial=NOBODY)))
-    requests[requests == NOBODY] = count  # an entity that has no event
-    ours, theirs = by_entity(entities, count + 1), by_entity(requests, count + 1)
     ts = effective_times(events.column(source.schema.time), events.column("_appended"))
-    work = _Work(program, event_columns(events, ts, program), order, ours, asked, theirs)
-    result = np.empty((len(requests), program.outputs))
+    (ours, theirs), columns = side_by_side(
+        lambda: _by_entity([events.column(name) for name in group.by], asked.entity),
+        lambda: event_columns(events, ts, program),
+    )
+    work = _Work(program, columns, order, ours, asked, theirs)
+    result = np.empty((len(asked.t), program.outputs))
     in_parallel(lambda part: _join_range(work, *part, result), list(_parts(work)))
     return result
+
+
+def _by_entity(events: Sequence[pa.ChunkedArray], requests: Sequence[pa.ChunkedArray]) -> tuple[ByEntity, ByEntity]:
+    """Events and requests by entity; requests that name none are of one that has no event."""
+    ours, theirs = codes_of(events, requests)
+    count = 1 + max(int(ours.max(initial=NOBODY)), int(theirs.max(initial=NOBODY)))
+    theirs[theirs == NOBODY] = count
+    return by_entity(ours, count + 1), by_entity(theirs, count + 1)
 
 
 class _Work(NamedTuple):

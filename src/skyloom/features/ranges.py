@@ -34,7 +34,7 @@ def by_entity(codes: Int64s, entities: int) -> ByEntity:
 def put_in_order(rows: Int64s, order: Int64s, edges: Int64s) -> Int64s:
     """Sorts ``rows`` by ``order`` within each range of ``edges`` (positions in ``rows``), in place; ties stay as they are.
     Gives the sorted rows' order, shape [n]. What is in order already, as nearly all is, costs one look."""
-    mine = order[rows]
+    mine = order.take(rows, mode="clip")  # the fastest way; none is clipped
     _settle(rows, mine, edges)
     return mine
 
