@@ -134,13 +134,16 @@ class Up:
         return self._log.read_text(errors="replace")
 
     def children(self) -> dict[str, int]:
-        """Process ids by module: ``runtime.serve``, ``runtime.work``, ``runtime.schedule``, ``api.main``."""
+        """Process ids by module: ``runtime.serve``, ``runtime.work``, ``runtime.schedule``, ``api.main``; of several workers
+        the second is ``runtime.work/2``."""
         found: dict[str, int] = {}
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             for pid in (task / "children").read_text().split():
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 if b"-m" in words:
-                    found[words[words.index(b"-m") + 1].decode().removeprefix("skyloom.")] = int(pid)
+                    name = words[words.index(b"-m") + 1].decode().removeprefix("skyloom.")
+                    number = words[-2].decode() if name == "runtime.work" else "1"
+                    found[name if number == "1" else f"{name}/{number}"] = int(pid)
         return found
 
     def end(self, number: int = signal.SIGTERM, within_s: float = PATIENCE_S) -> int:

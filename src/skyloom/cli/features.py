@@ -176,8 +176,8 @@ def tell_incidents(out: Out, found: "tuple[Incident, ...]") -> None:
 
 def _how_far(progress: "Progress") -> str:
     if progress.done:
-        return f"{progress.group} holds every event below offset {progress.barrier:,}"
-    return f"{progress.group}: built up to offset {progress.position:,} of {progress.barrier:,}"
+        return f"{progress.group} holds every event: {progress.barrier:,} offsets of the log"
+    return f"{progress.group}: {progress.position:,} of {progress.barrier:,} offsets of the log are built"
 
 
 def _tell_groups(out: Out, found: "list[GroupStanding]") -> None:

@@ -78,12 +78,13 @@ def _work(
     platform: Platform, project: ProjectDef, member: Member, worker: Worker, bridges: Bridges, ending: Ending
 ) -> frozenset[int]:
     notify_ready()
-    pause, looked, asked, due = SHORTEST_PAUSE_S, time.monotonic(), None, worker.shards
+    pause, asked, due = SHORTEST_PAUSE_S, None, worker.shards
+    looked = beaten = time.monotonic()
 
     def beat() -> None:
-        nonlocal looked
-        if time.monotonic() - looked > LOOK_S:
-            looked = time.monotonic()
+        nonlocal beaten
+        if time.monotonic() - beaten > LOOK_S:
+            beaten = time.monotonic()
             worker.require()
             member.beat()
 

@@ -14,9 +14,9 @@ from skyloom.runtime.state import applied
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a building is: events below ``position`` of ``barrier`` are in (offsets of the source, summed over its
-    partitions); ``done`` when nothing is being built any more. While ``done`` is false and position equals barrier, entities
-    are being taken over."""
+    """How far a building is: ``position`` of ``barrier`` offsets of the log are in (summed over the partitions of the
+    source); ``done`` when nothing is being built any more. While ``done`` is false and position equals barrier, entities are
+    being taken over."""
 
     group: str
     position: int
@@ -43,11 +43,12 @@ def progress_of(platform: Platform, group: str) -> Progress:
     definition = _group(platform, group)
     with platform.online.read() as view:
         parts = _parts(platform, definition)
-        found = [each for part in parts for each in buildings(view, [definition], part.partition).values()]
-        at = sum(position(view, source_position(part.place)) or 0 for part in parts)
+        found = [(part, b.state) for part in parts for b in buildings(view, [definition], part.partition).values()]
+        at = sum(part.in_log(position(view, source_position(part.place)) or 0) for part in parts)
     if not found:
         return Progress(group, at, at, True)
-    return Progress(group, sum(b.state.position for b in found), sum(b.state.barrier for b in found), False)
+    done, wanted = sum(part.in_log(s.position) for part, s in found), sum(part.in_log(s.barrier) for part, s in found)
+    return Progress(group, done, wanted, False)
 
 
 def _parts(platform: Platform, group: FeatureGroupDef) -> list[SourcePart]:
