@@ -10,7 +10,7 @@ from skyloom.kernel.ids import content_id
 from skyloom.kernel.records.definitions import InputDef, LabelDef, LoopDef, ModelDef, SourceDef
 from skyloom.kernel.records.release import Arm, Release, Route
 from skyloom.kernel.schema import Field, Schema, Type
-from skyloom.package import Input, Signature, save
+from skyloom.package import Golden, Input, Scorer, Signature, save
 
 HOUR = 3_600_000
 
@@ -64,13 +64,15 @@ class NumericWorld(World):
     def sums(self, model: bytes | None = None) -> str:
         """Save the package; its digest."""
         width = len(self.model.inputs)
+        onnx = model or summing_model(width)
+        signature = Signature(tuple(Input(each.name, each.type) for each in self.model.inputs), "regression")
+        row = (0.0,) * width
+        golden = Golden((row,), (Scorer(onnx, signature).score_row(row),))
         files = {
-            "model.onnx": model or summing_model(width),
-            "signature.json": msgspec.json.encode(
-                Signature(tuple(Input(each.name, each.type) for each in self.model.inputs), "regression")
-            ),
+            "model.onnx": onnx,
+            "signature.json": msgspec.json.encode(signature),
             "card.json": b"{}",
-            "golden.json": b'{"rows":[],"scores":[]}',
+            "golden.json": msgspec.json.encode(golden),
             "bom.json": b"{}",
         }
         definition = content_id(self.model)

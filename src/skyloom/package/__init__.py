@@ -2,6 +2,20 @@
 
 from skyloom.package.scorer import Scorer
 from skyloom.package.signature import Input, Signature
-from skyloom.package.store import Golden, LoadedPackage, load, save
+from skyloom.package.store import Content, Golden, LoadedPackage, load, opened, read, save
+from skyloom.package.trial import Allowance, try_out
 
-__all__ = ["Golden", "Input", "LoadedPackage", "Scorer", "Signature", "load", "save"]
+__all__ = [
+    "Allowance",
+    "Content",
+    "Golden",
+    "Input",
+    "LoadedPackage",
+    "Scorer",
+    "Signature",
+    "load",
+    "opened",
+    "read",
+    "save",
+    "try_out",
+]

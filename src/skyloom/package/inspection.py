@@ -41,11 +41,16 @@ _CHILDREN: dict[str, dict[int, str]] = {
     "tensor": {},
     "opset": {},
 }
+_ELSEWHERE = "data outside of the file"
 _FORBIDDEN = {
     ("model", 20): "training information",
     ("model", 25): "functions of its own",
-    ("tensor", 13): "data outside of the file",
+    ("tensor", 13): _ELSEWHERE,
 }
+_LOCATION = ("tensor", 14)
+"""Where a tensor's data are: 0 is in the file."""
+_RUNTIME_FORMAT = b"ORTM"
+"""What a flatbuffer of ONNX Runtime has at byte 4. It would be read instead of the protobuf that was inspected."""
 # Trees hold their nodes as long runs of floats (field 7), integers (8) and short mode names (9): skipped in one go.
 _BULK = re.compile(rb"(?:\x3d.{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f]|\x4a\x04.{4}|\x4a\x09.{9}|\x4a\x0a.{10})+", re.DOTALL)
 
@@ -64,6 +69,8 @@ class Inspection(msgspec.Struct, frozen=True):
 def inspect_model(model: bytes) -> Inspection:
     """Read a model's operators; `PackageError` when it is no ONNX file or needs more than a package may."""
     operators: set[str] = set()
+    if model[4:8] == _RUNTIME_FORMAT:
+        raise PackageError("the model file is in ONNX Runtime's own format", fix="convert it to standard ONNX")
     try:
         _walk(model, operators)
     except (IndexError, UnicodeDecodeError) as error:
@@ -79,10 +86,9 @@ def _walk(model: bytes, operators: set[str]) -> None:
         kind, start, end = waiting.pop()
         children = _CHILDREN[kind]
         for number, first, last in _fields(model, start, end, bulk=kind == "attribute"):
-            if (kind, number) in _FORBIDDEN:
-                raise PackageError(
-                    f"the model holds {_FORBIDDEN[kind, number]}: a package is one file of standard operators"
-                )
+            if (kind, number) in _FORBIDDEN or ((kind, number) == _LOCATION and any(model[first:last])):
+                found = _FORBIDDEN.get((kind, number), _ELSEWHERE)
+                raise PackageError(f"the model holds {found}: a package is one file of standard operators")
             if number in children:
                 waiting.append((children[number], first, last))
             elif kind == "node" and number == 4:

@@ -92,13 +92,20 @@ class Scorer:
         return self._session.run(self._outputs, feed)[0]
 
 
-def _session(model: bytes) -> Any:
+def load_runtime() -> Any:
+    """ONNX Runtime, loaded when it is first needed."""
     import onnxruntime
 
+    return onnxruntime
+
+
+def _session(model: bytes) -> Any:
+    onnxruntime = load_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # what was inspected, and no other reading of it
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base but this

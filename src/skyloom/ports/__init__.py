@@ -5,7 +5,7 @@ from skyloom.ports.keys import Signer, Verifier
 from skyloom.ports.lake import Lake
 from skyloom.ports.log import MAX_ROWS, Log, LogBatch, NewBatch
 from skyloom.ports.metadata import Change, Document, Metadata, Transaction
-from skyloom.ports.objects import Objects
+from skyloom.ports.objects import ObjectReader, Objects
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "LogBatch",
     "Metadata",
     "NewBatch",
+    "ObjectReader",
     "Objects",
     "OnlineReader",
     "OnlineStore",

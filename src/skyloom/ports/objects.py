@@ -3,6 +3,12 @@
 from typing import Protocol
 
 
+class ObjectReader(Protocol):
+    """The part of `Objects` that reads: all that a package needs to be loaded."""
+
+    def get(self, digest: str) -> bytes: ...
+
+
 class Objects(Protocol):
     """Promises: what `put` returned can be got by anyone, unchanged, after the death of the machine; `get` checks the
     digest of what it returns; a pointer is moved whole, and by one of several that try at once. Safe for threads.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from skyloom.kernel.errors import PackageError
 from skyloom.kernel.records.definitions import ModelDef
 from skyloom.kernel.records.registry import DataVersion, Split
+from skyloom.package.machine import machine
 from skyloom.package.scorer import Scorer, Value
 from skyloom.package.signature import Signature
 from skyloom.package.store import BOM, CARD, GOLDEN, MODEL, SIGNATURE, Golden
@@ -110,7 +111,7 @@ def train(table: pa.Table, model: ModelDef, function: Callable[..., Any], option
         MODEL: onnx,
         SIGNATURE: msgspec.json.encode(signature),
         CARD: msgspec.json.encode(card),
-        GOLDEN: msgspec.json.encode(golden_of(scorer, sides.train.X)),
+        GOLDEN: msgspec.json.encode(golden_of(scorer, sides.train.X, proof.tolerance)),
         BOM: msgspec.json.encode(bill_of_materials()),
     }
     return Trained(files, card, parameters, evaluation.metrics, split, proof, THRESHOLD, holdout, packaging)
@@ -176,12 +177,12 @@ def rows_of(X: Any, signature: Signature) -> list[tuple[Value, ...]]:
     return [tuple(None if value != value else value for value in row) for row in zip(*columns, strict=True)]  # noqa: PLR0124
 
 
-def golden_of(scorer: Scorer, X: Any) -> Golden:
-    """Rows spread over X, and one of which nothing is known, with what the package answers."""
+def golden_of(scorer: Scorer, X: Any, tolerance: float) -> Golden:
+    """Rows spread over X, and one of which nothing is known, with what the package answers here."""
     spread = np.unique(np.linspace(0, len(X) - 1, min(GOLDEN_ROWS, len(X))).astype(int))
     rows = [*rows_of(X.iloc[spread], scorer.signature), (None,) * len(scorer.signature.inputs)]
     answered = [(row, score) for row in rows if np.isfinite(score := scorer.score_row(row))]
-    return Golden(tuple(row for row, _ in answered), tuple(score for _, score in answered))
+    return Golden(tuple(row for row, _ in answered), tuple(score for _, score in answered), machine(), tolerance)
 
 
 def _ablation(
