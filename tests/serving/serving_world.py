@@ -29,6 +29,7 @@ from skyloom.kernel.records.definitions import (
     FeatureGroupDef,
     InputDef,
     LabelDef,
+    LogbookDef,
     LoopDef,
     ModelDef,
     SourceDef,
@@ -86,8 +87,9 @@ INPUTS = (
 LABEL = LabelDef("landings", "flight_id", Expression("lit", value=True), HOUR)
 
 
-def model_def(name: str = "late", inputs: tuple[InputDef, ...] = INPUTS) -> ModelDef:
-    return ModelDef(name, "flights", inputs, LABEL, "f", "", {}, ("roc_auc",), "binary", LoopDef())
+def model_def(name: str = "late", inputs: tuple[InputDef, ...] = INPUTS, logbook: LogbookDef | None = None) -> ModelDef:
+    whole = logbook or LogbookDef()
+    return ModelDef(name, "flights", inputs, LABEL, "f", "", {}, ("roc_auc",), "binary", LoopDef(), logbook=whole)
 
 
 def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) -> bytes:
@@ -171,6 +173,7 @@ class World:
         self.log = LmdbLog(folder / "log", map_bytes=1 << 28)
         self.online = LmdbOnline(folder / "online", map_bytes=1 << 28)
         self.number = 0
+        self.logbook = LogbookDef()
 
     def package(self, base: float, kind: str = "good", model: str = "late", golden_off: float = 0.0) -> str:
         """Save a package; ``golden_off`` makes its golden rows wrong."""
@@ -197,7 +200,7 @@ class World:
 
     def release(self, routes: dict[str, tuple[Arm, ...]], keys: tuple[Any, ...] = (), salt: str = "s") -> Release:
         self.number += 1
-        made = {name: Route(model_def(name, self.inputs), arms, salt) for name, arms in routes.items()}
+        made = {name: Route(model_def(name, self.inputs, self.logbook), arms, salt) for name, arms in routes.items()}
         sources = {"flights": FLIGHTS, "landings": LANDINGS}
         return Release(self.number, NOW, "test", "tester", made, sources, {"recent": GROUP}, keys)
 
@@ -335,7 +338,6 @@ def tell(word: str) -> None:
 
 def main() -> None:
     from skyloom.engines.local.child import tie_to_parent
-    from skyloom.serving.logbook import WhenFull
     from skyloom.serving.services import Limits, Listen, Services
     from skyloom.serving.worker import serve
 
@@ -351,7 +353,7 @@ def main() -> None:
         clock=ManualClock(NOW),
         listen=listen,
         limits=msgspec.convert(options.get("limits", {}), Limits),
-        when_full=WhenFull(options.get("when_full", "drop")),
+        logbook=folder / "logbook",
         on_listen=lambda port: tell(str(port)),
         grpc=Listen() if options.get("grpc") else None,
         on_grpc=lambda port: tell(str(port)),

@@ -19,8 +19,8 @@ from skyloom.package import load
 from skyloom.serving.answers import answers_of
 from skyloom.serving.body import read_objects
 from skyloom.serving.bulk import BulkPredictor
-from skyloom.serving.loaded import LoadedRelease, assemble
-from skyloom.serving.logbook import Sealed
+from skyloom.serving.loaded import LoadedRelease, TimedPackage, assemble
+from skyloom.serving.logbook import Policy, Sealed
 from skyloom.serving.predict import Predictor
 from skyloom.serving.tensors import Columns, from_json, from_raw
 from skyloom.serving.wire import Problem
@@ -32,16 +32,20 @@ class Kept:
     def __init__(self) -> None:
         self.receipts: list[Receipt] = []
 
-    def refuses(self, count: int) -> bool:
+    secret = b"s"
+
+    def refuses(self, policy: Policy) -> bool:
         return False
 
-    def add(self, receipts: list[Receipt]) -> None:
-        self.receipts += receipts
+    def add(self, policy: Policy, receipts: list[Receipt]) -> bool:
+        self.receipts += [policy.redacted(each, self.secret) for each in receipts if policy.keeps(each.key)]
+        return True
 
-    def seal(self, batch: Sealed) -> None:
+    def seal(self, policy: Policy, batch: Sealed) -> bool:
         made = msgspec.msgpack.decode(batch.encode(), type=list[Receipt])
         assert len(made) == batch.rows
         self.receipts += made
+        return True
 
 
 class Here:
@@ -54,10 +58,14 @@ class Here:
         arms = (Arm(1, world.sums(), 5_000, "champion"), Arm(2, world.sums(summing_model(4)), 5_000, "canary"))
         route = Route(world.model, arms, "s")
         release = Release(1, NOW, "test", "tester", {"sums": route}, {"readings": world.source}, {}, ())
-        self.two: LoadedRelease = assemble("d" * 64, release, world.online, lambda digest: load(world.objects, digest))
+
+        def package(digest: str) -> TimedPackage:
+            return TimedPackage(load(world.objects, digest), 0.0)
+
+        self.two: LoadedRelease = assemble("d" * 64, release, world.online, package)
         single = msgspec.structs.replace(route, arms=(msgspec.structs.replace(arms[0], share=10_000),))
         alone = msgspec.structs.replace(release, routes={"sums": single})
-        self.one: LoadedRelease = assemble("e" * 64, alone, world.online, lambda digest: load(world.objects, digest))
+        self.one: LoadedRelease = assemble("e" * 64, alone, world.online, package)
         self.kept = Kept()
         clock, metrics = ManualClock(NOW), Metrics()
         self.bulk = BulkPredictor(self.kept, clock, metrics)  # type: ignore[arg-type]

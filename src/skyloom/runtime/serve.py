@@ -7,7 +7,9 @@ from typing import NoReturn
 
 from skyloom.engines.local import notify_ready, tie_to_parent
 from skyloom.platform import Platform, open_platform
-from skyloom.serving.services import Listen, Services
+from skyloom.runtime.logbook import logbook_secret
+from skyloom.serving.logbook import Room
+from skyloom.serving.services import Limits, Listen, Services
 from skyloom.serving.worker import serve
 
 
@@ -21,6 +23,9 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
         log=platform.log,
         online=platform.online,
         clock=platform.clock,
+        logbook=platform.state / "logbook",
+        secret=logbook_secret(platform),
+        limits=Limits(logbook=Room(waiting=int(serving.logbook_gigabytes * 1e9 / serving.workers))),
         listen=listen,
         on_ready=notify_ready,
         grpc=None if wanted is None else Listen(listen.address, wanted),

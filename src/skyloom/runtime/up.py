@@ -17,6 +17,7 @@ from skyloom.governance.private import read_private, write_private
 from skyloom.kernel.errors import MissingExtra, NotFound, Refused
 from skyloom.platform import Platform
 from skyloom.runtime.control import reconcile
+from skyloom.runtime.logbook import logbook_secret
 from skyloom.runtime.state import actor, applied
 
 KEY_FILE = "api.key"
@@ -46,6 +47,7 @@ def up(platform: Platform, profile: str, on_ready: Callable[[Running], None]) ->
         stack.enter_context(hold_project(platform.directory))
         key_of(platform)
         _ = platform.signer
+        logbook_secret(platform)
         reconcile(platform, actor="up")
         serving = stack.enter_context(_listen(platform.profile.serving.port))
         api = stack.enter_context(_listen(platform.profile.api.port))

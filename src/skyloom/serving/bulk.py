@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from skyloom.ingest.rows import MAX_TEXT
 from skyloom.kernel.clock import Clock
+from skyloom.kernel.records.hidden import hash_name
 from skyloom.kernel.schema import Field, Schema, Type
 from skyloom.serving.answers import Answers
 from skyloom.serving.body import LAST_MOMENT_MS
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
-from skyloom.serving.logbook import Logbook, Sealed
+from skyloom.serving.logbook import UNLOGGED, Logbook, Policy, Sealed, keyed_hash
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.records import Column, Receipts, ids_of
 from skyloom.serving.router import arm_for
 from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor
+from skyloom.serving.wire import Problem
 
 _Positions = NDArray[np.intp] | slice
 
@@ -45,7 +47,7 @@ class BulkPredictor:
         """The answers, the same as `Predictor` gives row by row, with the same receipts; or ``None``: then ask it."""
         started = time.perf_counter()
         names = _plain(route)
-        if names is None or not columns.count or self._logbook.refuses(columns.count):
+        if names is None or not columns.count or self._logbook.refuses(route.policy):
             return None
         request = _typed(columns, route.rows.schema)
         if request is None:
@@ -65,8 +67,9 @@ class BulkPredictor:
 
     def _log(self, release: LoadedRelease, route: LoadedRoute, share: _Share, rows: "_Rows", started: float) -> None:
         arm, model, schema = route.arms[share.arm].arm, route.model.name, route.rows.schema
-        mine = rows.only(share.positions)
-        at_ms: Any = mine.request[schema.time]
+        self._metrics.predictions.labels(model, str(arm.version), arm.role).inc(len(share.scores))
+        kept = _kept(rows.only(share.positions), share.scores, route.policy, self._logbook.secret)
+        at_ms: Any = kept.request[schema.time]
         receipts = Receipts(
             same={
                 "model": model,
@@ -78,15 +81,15 @@ class BulkPredictor:
                 "latency_ms": (time.perf_counter() - started) * 1_000,
                 "error": None,
             },
-            ids=mine.ids,
-            units=mine.units,
+            ids=kept.ids,
+            units=kept.units,
             at_ms=at_ms,
-            inputs=[mine.request[name] for name in mine.names],
-            request=mine.request,
-            scores=share.scores,
+            inputs=kept.inputs,
+            request=kept.request,
+            scores=kept.scores,
         )
-        self._metrics.predictions.labels(model, str(arm.version), arm.role).inc(len(share.scores))
-        self._logbook.seal(Sealed(model, len(share.scores), receipts.encode))
+        if not self._logbook.seal(route.policy, Sealed(len(kept.ids), receipts.encode)) and route.policy.refuse:
+            raise Problem(503, UNLOGGED)
 
 
 class _Rows(NamedTuple):
@@ -104,6 +107,33 @@ class _Rows(NamedTuple):
         request = {name: _picked(column, positions) for name, column in self.request.items()}
         at = [int(position) for position in positions]
         return _Rows(self.names, request, [self.units[row] for row in at], [self.ids[row] for row in at])
+
+
+class _Kept(NamedTuple):
+    """What receipts keep of rows."""
+
+    ids: list[str]
+    units: Sequence[str]
+    inputs: Sequence[Column]
+    request: Mapping[str, Column]
+    scores: NDArray[np.float64]
+
+
+def _kept(rows: _Rows, scores: NDArray[np.float64], policy: Policy, secret: bytes) -> _Kept:
+    """Of rows that one arm answered: those that the policy keeps, without what it redacts."""
+    if not policy.keeps_all:
+        positions = np.array([row for row, unit in enumerate(rows.units) if policy.keeps(unit)], np.intp)
+        rows, scores = rows.only(positions), scores[positions]
+
+    def hashes(column: str) -> Column:
+        return [keyed_hash(secret, column, value) for value in rows.request[column]]
+
+    inputs = [rows.request[name] for name in rows.names]
+    for place, column in policy.inputs.items():
+        inputs[place] = hashes(column) if column else [None] * len(rows.ids)
+    request = {name: column for name, column in rows.request.items() if name not in policy.columns}
+    request |= {hash_name(name): hashes(name) for name, hashed in policy.columns.items() if hashed}
+    return _Kept(rows.ids, rows.units, inputs, request, scores)
 
 
 def _plain(route: LoadedRoute) -> list[str] | None:

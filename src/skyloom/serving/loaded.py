@@ -16,6 +16,7 @@ from skyloom.kernel.records.release import Arm, Release, Route
 from skyloom.kernel.sticky import BUCKETS
 from skyloom.package import LoadedPackage
 from skyloom.ports import OnlineStore
+from skyloom.serving.logbook import Policy, policy_of
 
 Wanted = tuple[str, tuple[int, ...]]
 Getter = Callable[[tuple[Value, ...]], Value]
@@ -58,6 +59,8 @@ class LoadedRoute(NamedTuple):
     getters: tuple[Getter, ...]
     key: int
     time: int
+    policy: Policy
+    """What is kept of its predictions."""
 
 
 class LoadedRelease(NamedTuple):
@@ -121,6 +124,7 @@ def _route(route: Route, release: Release, package: Callable[[str], TimedPackage
         getters=tuple(_getter(each, names, wanted, release.groups) for each in route.model.inputs),
         key=schema.names.index(schema.key),
         time=schema.names.index(schema.time),
+        policy=policy_of(route.model),
     )
 
 

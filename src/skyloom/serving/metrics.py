@@ -31,7 +31,18 @@ class Metrics:
         self.shadow_dropped = Counter("skyloom_shadow_dropped", "Shadow copies not scored: queue full", registry=registry)
         self.logbook_queue = Gauge("skyloom_logbook_queue", "Receipts waiting to be logged", registry=registry)
         self.logbook_written = Counter("skyloom_logbook_written", "Receipts logged", registry=registry)
-        self.logbook_dropped = Counter("skyloom_logbook_dropped", "Receipts not logged: queue full", registry=registry)
+        self.logbook_bytes = Gauge("skyloom_logbook_bytes", "Bytes in segments that wait to be logged", registry=registry)
+        self.logbook_oldest = Gauge("skyloom_logbook_oldest_seconds", "Age of the oldest receipt waiting", registry=registry)
+        self.logbook_dropped = Counter(
+            "skyloom_logbook_dropped", "Receipts not logged, by reason", ["reason"], registry=registry
+        )
+        for reason in ("limit", "disk", "refused"):
+            self.logbook_dropped.labels(reason)
+        self.logbook_damaged = Counter(
+            "skyloom_logbook_damaged", "Pieces of segments that were set aside", ["kind"], registry=registry
+        )
+        for kind in ("torn", "damaged"):
+            self.logbook_damaged.labels(kind)
         self.logbook_failures = Counter(
             "skyloom_logbook_failures", "Appends that failed and are tried again", registry=registry
         )

@@ -11,7 +11,7 @@ from skyloom.kernel.errors import DataError
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.serving.loaded import LoadedArm, LoadedRelease, LoadedRoute
-from skyloom.serving.logbook import Logbook
+from skyloom.serving.logbook import UNLOGGED, Logbook
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.router import arm_for
 from skyloom.serving.scoring import Scored, score_rows
@@ -49,8 +49,8 @@ class Predictor:
         Raises `Problem`: 422 for a row older than the features reach back, 503 when receipts could not be kept, 500 when
         a version broke (the receipt says how).
         """
-        if self._logbook.refuses(len(rows)):
-            raise Problem(503, "predictions cannot be logged now, and this deployment makes none without a receipt")
+        if self._logbook.refuses(route.policy):
+            raise Problem(503, UNLOGGED)
         started = time.perf_counter()
         asked = [_ask(release, route, row) for row in rows]
         answers: list[tuple[LoadedArm, Receipt] | None] = [None] * len(rows)
@@ -67,10 +67,11 @@ class Predictor:
 
     def _finish(self, route: LoadedRoute, done: Sequence[tuple[LoadedArm, Receipt]]) -> list[Prediction]:
         receipts = [receipt for _, receipt in done]
-        self._logbook.add(receipts)
+        if not self._logbook.add(route.policy, receipts) and route.policy.refuse:
+            raise Problem(503, UNLOGGED)
         copied = [receipt for receipt in receipts if receipt.arm == "champion"] if route.shadows else []
         if copied:
-            self._shadow.offer(route.shadows, copied)
+            self._shadow.offer(route.shadows, copied, route.policy)
         broken = next((each for each in receipts if each.error is not None), None)
         if broken is not None:
             raise Problem(500, f"{broken.model} v{broken.version} could not answer ({broken.error}); receipt {broken.id}")

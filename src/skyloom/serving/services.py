@@ -1,14 +1,16 @@
 """What a serving process is given: ports, and the few limits it keeps."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 
 from skyloom.kernel.clock import Clock
 from skyloom.kernel.contracts import DEFAULT
 from skyloom.ports import Log, Objects, OnlineStore, Verifier
-from skyloom.serving.logbook import WhenFull
+from skyloom.serving.logbook import Room
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -29,7 +31,7 @@ class Limits(msgspec.Struct, frozen=True):
     """How long a client may take to send its body."""
     patience_seconds: float = 0.05
     """How long a queue of predictions may be before more of them are refused."""
-    logbook: int = 50_000
+    logbook: Room = Room()
     """Receipts waiting to be logged."""
     shadow: int = 1_000
     """Requests waiting to be scored by shadow versions."""
@@ -44,21 +46,23 @@ class Services:
     """The ports that serving works with. ``on_listen`` is told the port once the socket listens, ``on_ready`` is called
     when the first release is served (both by the main thread). ``grpc`` is where to listen for gRPC, if anywhere, and
     ``on_grpc`` is told its port. ``contracts`` are those that are spoken; ``model`` answers where a request names none;
-    ``trust_platform`` says that a cloud in front has authenticated callers; ``environ`` is what that cloud says."""
+    ``trust_platform`` says that a cloud in front has authenticated callers; ``environ`` is what that cloud says. ``logbook``
+    is a folder for receipts on their way into the log; ``secret`` keys the hashes that stand for redacted values."""
 
     objects: Objects
     verifier: Verifier
     log: Log
     online: OnlineStore
     clock: Clock
+    logbook: Path
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
-    when_full: WhenFull = WhenFull.DROP
     on_listen: Callable[[int], None] = lambda port: None
     on_ready: Callable[[], None] = lambda: None
     contracts: Sequence[str] = DEFAULT
     model: str | None = None
     trust_platform: bool = False
     environ: Mapping[str, str] = field(default_factory=dict[str, str])
+    secret: bytes = field(default_factory=lambda: os.urandom(32))
     grpc: Listen | None = None
     on_grpc: Callable[[int], None] = lambda port: None

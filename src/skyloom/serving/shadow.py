@@ -12,7 +12,7 @@ import msgspec
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.serving.loaded import LoadedArm
-from skyloom.serving.logbook import Logbook
+from skyloom.serving.logbook import Logbook, Policy
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.scoring import score_rows
 
@@ -24,6 +24,7 @@ class Copy(NamedTuple):
 
     arms: tuple[LoadedArm, ...]
     receipts: Sequence[Receipt]
+    policy: Policy
 
 
 class Shadow:
@@ -39,10 +40,10 @@ class Shadow:
         """Begin to score."""
         self._thread.start()
 
-    def offer(self, arms: tuple[LoadedArm, ...], receipts: Sequence[Receipt]) -> None:
+    def offer(self, arms: tuple[LoadedArm, ...], receipts: Sequence[Receipt], policy: Policy) -> None:
         """Let ``arms`` score what was answered, when there is time."""
         try:
-            self._copies.put_nowait(Copy(arms, receipts))
+            self._copies.put_nowait(Copy(arms, receipts, policy))
         except queue.Full:
             self._metrics.shadow_dropped.inc(len(receipts) * len(arms))
 
@@ -50,7 +51,7 @@ class Shadow:
         while True:
             copy = self._copies.get()
             for arm in copy.arms:
-                self._logbook.add(self._score(arm, copy.receipts))
+                self._logbook.add(copy.policy, self._score(arm, copy.receipts))
 
     def _score(self, arm: LoadedArm, receipts: Sequence[Receipt]) -> list[Receipt]:
         started = time.perf_counter()

@@ -44,8 +44,8 @@ _SWITCH_S = 0.001
 def serve(services: Services) -> NoReturn:
     """Serve until SIGTERM or SIGINT, then drain and end the process: 0, or 1 when something was lost.
 
-    Drained means: not ready any more, requests in flight answered, every receipt in the log. It takes at most
-    ``lame_duck_seconds + drain_seconds`` of the limits. To be called by the main thread.
+    Drained means: not ready any more, requests in flight answered, every receipt in the log (others wait on the
+    disk). It takes at most ``lame_duck_seconds + drain_seconds`` of the limits. To be called by the main thread.
     """
     log_to_stderr()
     sys.setswitchinterval(_SWITCH_S)
@@ -64,7 +64,7 @@ class Worker:
         metrics = self._metrics = Metrics()
         executor = ThreadPoolExecutor(4, "work")
         self._life = Life()
-        self._logbook = Logbook(services.log, clock, metrics, services.when_full, limits.logbook)
+        self._logbook = Logbook(services.log, clock, metrics, services.logbook, secret=services.secret, room=limits.logbook)
         self._shadow = Shadow(self._logbook, metrics, limits.shadow)
         self._obedience = Obedience(services.objects, services.verifier, services.online, clock, metrics)
         predictor, bulk = (
@@ -77,7 +77,8 @@ class Worker:
         exchange = Exchange(answering, executor, services.model, limits.body_bytes)
         parts = Parts(answering, exchange, self._inference, ingestion, self._life, metrics, limits, services.environ)
         endpoints = endpoints_of(parts, services.contracts, trust_platform=services.trust_platform)
-        self._app = App(Table(endpoints), self._obedience, self._life, metrics, limits)
+        self._table = Table(endpoints)
+        self._app = App(self._table, self._obedience, self._life, metrics, limits)
 
     async def run(self) -> bool:
         """Serve until a signal; whether everything was finished and written."""

@@ -28,6 +28,7 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``contracts`` are those that it speaks (`skyloom.kernel.contracts`); ``model`` answers requests that name none;
     ``trust_platform`` opens the contracts of clouds to callers without a key, since the cloud has authenticated them.
+    ``logbook_gigabytes`` (10^9 bytes) of receipts wait on this machine while the log cannot be written.
     """
 
     port: int = 8080
@@ -36,6 +37,7 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contracts: tuple[str, ...] = DEFAULT
     model: str | None = None
     trust_platform: bool = False
+    logbook_gigabytes: float = 1.0
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -162,6 +164,11 @@ def _sensible(name: str, profile: Profile) -> Profile:
             "give a port, 0 to 65535 (0: any), or none: no gRPC",
         ),
         (profile.serving.workers < 1, f"serving.workers = {profile.serving.workers}", "give at least 1"),
+        (
+            not profile.serving.logbook_gigabytes > 0,
+            f"serving.logbook_gigabytes = {profile.serving.logbook_gigabytes:g}",
+            "give more than 0: what may wait on the disk while the log is out of reach",
+        ),
         (profile.stream.workers < 1, f"stream.workers = {profile.stream.workers}", "give at least 1"),
         (
             not SHORTEST_PATIENCE_S <= profile.stream.patience < float("inf"),

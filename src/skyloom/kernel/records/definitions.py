@@ -176,6 +176,18 @@ class LoopDef(msgspec.Struct, frozen=True):
     budget_per: str | None = None
 
 
+class LogbookDef(msgspec.Struct, frozen=True):
+    """What is kept of predictions: of a share of the requests (``sample``, by their keys), without the columns ``redact``,
+    and with a keyed hash instead of those of ``hashed``. ``when_full`` says what happens when receipts cannot be kept:
+    ``drop`` (they are dropped and counted) or ``refuse`` (no prediction is made without one).
+    """
+
+    sample: float = 1.0
+    redact: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+    when_full: str = "drop"
+
+
 class ModelDef(msgspec.Struct, frozen=True):
     """A model: the requests it answers, its inputs in order, its label, its function (by reference) and its loop."""
 
@@ -194,6 +206,7 @@ class ModelDef(msgspec.Struct, frozen=True):
     """What the requests of a training set see: one of `MODES`."""
     lookups: tuple[LookupDef, ...] = ()
     """In an order in which each can be made."""
+    logbook: LogbookDef = LogbookDef()
 
     @property
     def groups(self) -> tuple[str, ...]:

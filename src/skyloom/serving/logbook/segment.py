@@ -1,0 +1,108 @@
+"""A segment: one file of frames, in memory as the system's own cache holds it.
+
+Its room is taken from the disk when it is made, so that a write never finds the disk full; what was written is in the
+system's cache at once and outlives the death of the process, and after `sync` that of the machine.
+"""
+
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from skyloom.serving.logbook.frames import Damage, Frame, frames
+
+_NAME = re.compile(r"(\d{10})-([0-9a-f]{8})\.segment")
+_ZEROS = bytes(1 << 16)
+
+
+class Segment:
+    """One file. ``written`` is where its frames end, ``forwarded`` up to where others have them, ``synced`` up to where the
+    disk has them (bytes). One thread writes at a time; any may read what is written."""
+
+    def __init__(self, path: Path, handle: int) -> None:
+        named = _NAME.fullmatch(path.name)
+        if named is None:
+            raise ValueError(f"{path.name} is no name of a segment")
+        self.path, self.number, self.seed = path, int(named[1]), int(named[2], 16)
+        self._handle = handle
+        self.size = os.fstat(handle).st_size
+        self.found = mmap.mmap(handle, self.size)
+        self.written = self.forwarded = self.synced = 0
+
+    @classmethod
+    def make(cls, folder: Path, number: int, size: int) -> "Segment":
+        """A new one of ``size`` bytes, all of them taken from the disk. Raises `OSError` when it has no such room."""
+        path = folder / _named(number)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(handle, 0, size)
+            return cls(path, handle)
+        except BaseException:
+            os.close(handle)
+            path.unlink()
+            raise
+
+    @classmethod
+    def open(cls, path: Path) -> "Segment | None":
+        """One that is there, to be read: ``written`` is its whole size. ``None`` for a file that never became one."""
+        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if not os.fstat(handle).st_size:
+            os.close(handle)
+            return None
+        segment = cls(path, handle)
+        segment.written = segment.synced = segment.size
+        return segment
+
+    @staticmethod
+    def paths(folder: Path) -> list[Path]:
+        """The files of segments in a folder, oldest first."""
+        return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+
+    def write(self, head: bytes, body: bytes) -> bool:
+        """Add a frame; ``False`` when it does not fit any more."""
+        at, start = self.written, self.written + len(head)
+        end = start + len(body)
+        if end > self.size:
+            return False
+        self.found[start:end] = body
+        self.found[at:start] = head
+        self.written = end
+        return True
+
+    def waiting(self) -> Iterator[Frame | Damage]:
+        """What is written and not forwarded yet."""
+        return frames(self.found, self.forwarded, self.written, self.seed)
+
+    def sync(self) -> None:
+        """Bring what is written to the disk."""
+        upto = self.written
+        os.fsync(self._handle)
+        self.synced = upto
+
+    def clear(self) -> None:
+        """Become empty, to be used again. Everything in it must have been forwarded."""
+        for at in range(0, self.written, len(_ZEROS)):
+            zeros = _ZEROS[: self.written - at]
+            self.found[at : at + len(zeros)] = zeros
+        self.written = self.forwarded = self.synced = 0
+
+    def renumber(self, number: int) -> None:
+        """Take the place behind all others; it must be empty."""
+        path = self.path.with_name(_named(number))
+        self.path.rename(path)
+        self.path, self.number, self.seed = path, number, int(path.name[11:19], 16)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.found.close()
+        os.close(self._handle)
+
+    def remove(self) -> None:
+        """Take the file away."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+
+def _named(number: int) -> str:
+    return f"{number:010}-{os.urandom(4).hex()}.segment"
