@@ -13,6 +13,7 @@ from tests.features.memory import MemoryOnline
 from tests.features.oracle import Happened
 from tests.features.replay import ENTITIES, TYPES, last_offset
 from tests.features.test_mutants import SEARCH
+from tests.features.test_zero_skew import HISTORIES
 
 from skyloom.features import history as history_module
 from skyloom.features import moments
@@ -163,7 +164,7 @@ def differences(dealt: Dealt, run: Run, answers: list[Answer], fresh: pa.Table) 
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=max(60, HISTORIES // 20), deadline=None)
 @given(histories(), COUNTS, TURNS)
 def test_served_joined_and_naive_are_equal_over_partitions(history: History, count: int, turns: list[int]) -> None:
     dealt = deal(history, count)
