@@ -77,6 +77,21 @@ def test_the_worker_looks_after_retention_from_time_to_time(world: Any, monkeypa
     assert world.log.start(TOPIC) == world.log.end(TOPIC)
 
 
+def test_the_gigabytes_of_a_topic_are_those_of_all_its_partitions(tmp_path: Path) -> None:
+    kept: list[int] = []
+    for partitions in (1, 3):
+        world = World(tmp_path / str(partitions), partitions)
+        fill(world, 12)
+        drain(world, BY_WHO)
+        world.profile = Profile(retention=Kept(days=0, gigabytes=1.5e-6))
+        Retention(world).forget([(TOPIC, partition) for partition in range(partitions)])
+        batches = [batch for each in range(partitions) for batch in world.log.read(TOPIC, 0, 10**6, each)]
+        kept.append(sum(len(batch.payload) for batch in batches))
+        world.close()
+    assert 500 < kept[1] <= 1_500
+    assert 500 < kept[0] <= 1_500
+
+
 @pytest.mark.parametrize("kept", [0, 3])
 def test_a_lost_store_is_filled_from_the_lake_where_the_log_was_cut(
     world: Any, monkeypatch: pytest.MonkeyPatch, kept: int

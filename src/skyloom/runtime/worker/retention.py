@@ -46,7 +46,7 @@ class Retention:
             self.forget([(each.topic, each.partition) for each in sunk])
 
     def forget(self, topics: list[tuple[str, int]]) -> None:
-        """Let the log forget what is beyond the limits."""
+        """Let the log forget what is beyond the limits; a topic's gigabytes are shared out equally over its partitions."""
         kept, log = self._platform.profile.retention, self._platform.log
         days, size = kept.days, kept.gigabytes
         if not days and not size:
@@ -56,7 +56,7 @@ class Retention:
                 topic,
                 now_ms=self._platform.clock.now_ms(),
                 max_age_ms=round(days * DAY) if days else None,
-                max_bytes=round(size * _GIGABYTE) if size else None,
+                max_bytes=round(size * _GIGABYTE / log.partitions(topic)) if size else None,
                 keep_from=min(log.consumers(topic, partition).values(), default=0),
                 partition=partition,
             )
