@@ -338,6 +338,7 @@ def tell(word: str) -> None:
 
 def main() -> None:
     from skyloom.engines.local.child import tie_to_parent
+    from skyloom.serving.aws_lambda.function import serve_function
     from skyloom.serving.services import Limits, Listen, Services
     from skyloom.serving.worker import serve
 
@@ -354,6 +355,7 @@ def main() -> None:
         listen=listen,
         limits=msgspec.convert(options.get("limits", {}), Limits),
         logbook=folder / "logbook",
+        served=folder / "served",
         on_listen=lambda port: tell(str(port)),
         grpc=Listen() if options.get("grpc") else None,
         on_grpc=lambda port: tell(str(port)),
@@ -363,6 +365,8 @@ def main() -> None:
         trust_platform=options.get("trust_platform", False),
         environ=options.get("environ", {}),
     )
+    if options.get("function"):
+        serve_function(services)
     serve(services)
 
 

@@ -1,12 +1,14 @@
 """Releases: signed, stored under the digest of their bytes, and pointed at by a pointer that moves by compare-and-swap."""
 
+from collections.abc import Iterator
+
 import msgspec
 
-from skyloom.kernel.errors import DataError, Refused
+from skyloom.kernel.errors import DataError, NotFound, Refused
 from skyloom.kernel.ids import canonical_json
 from skyloom.kernel.records.release import Release, SignedRelease
 from skyloom.ports.keys import Signer, Verifier
-from skyloom.ports.objects import Objects
+from skyloom.ports.objects import ObjectReader, Objects
 
 POINTER = "release"
 
@@ -36,7 +38,19 @@ def current(objects: Objects, verifier: Verifier) -> tuple[str, Release] | None:
     return release_id, load(objects, verifier, release_id)
 
 
-def load(objects: Objects, verifier: Verifier, release_id: str) -> Release:
+def history(objects: Objects, verifier: Verifier) -> Iterator[tuple[str, Release]]:
+    """The releases, the present one first, as far back as they are still stored. Raises as `current` does."""
+    found = current(objects, verifier)
+    while found is not None:
+        yield found
+        before = found[1].before
+        try:
+            found = (before, load(objects, verifier, before)) if before else None
+        except NotFound:
+            return
+
+
+def load(objects: ObjectReader, verifier: Verifier, release_id: str) -> Release:
     """A release by its id, also one of the past. Raises `NotFound`, and `Refused` as `current` does."""
     try:
         signed = msgspec.json.decode(objects.get(release_id), type=SignedRelease)

@@ -42,6 +42,7 @@ def main() -> None:
 
 
 def _verdict(task: Task) -> Verdict:
+    name = task.content.manifest.model
     try:
         package = opened(task.content)
         with contextlib.suppress(Exception):  # many a model refuses a row of which nothing is known
@@ -50,16 +51,10 @@ def _verdict(task: Task) -> Verdict:
     except PackageError as error:
         return Verdict(error.what, error.tried, error.fix)
     except MemoryError:
-        return Verdict(f"the package of {task.content.manifest.model} needs more memory than a package may", _limit(task))
+        return Verdict(f"the package of {name} needs more memory than a package may", f"{task.memory:,} bytes")
     except Exception as error:  # noqa: BLE001  # the edge of the process: a model is foreign code
-        return Verdict(
-            f"the package of {task.content.manifest.model} is damaged", f"{type(error).__name__}: {error}"[:2_000]
-        )
+        return Verdict(f"the package of {name} is damaged", f"{type(error).__name__}: {error}"[:2_000])
     return Verdict()
-
-
-def _limit(task: Task) -> str:
-    return f"{task.memory:,} bytes"
 
 
 def confine(task: Task) -> None:

@@ -137,7 +137,7 @@ def reconcile(platform: Platform, *, actor: str) -> bool:
     """Publish the release that follows from champions, rollouts and keys, if it is not the present one; whether it did."""
     for _ in range(_RACES):
         found = current(platform.objects, platform.verifier)
-        wanted = _compose(platform, found[1].number + 1 if found else 1, actor)
+        wanted = _compose(platform, found, actor)
         if found is not None and _same(found[1], wanted):
             return False
         try:
@@ -148,22 +148,33 @@ def reconcile(platform: Platform, *, actor: str) -> bool:
     raise Conflict("somebody else releases all the time", fix="try again")
 
 
-def _compose(platform: Platform, number: int, actor: str) -> Release:
+def _compose(platform: Platform, found: tuple[str, Release] | None, actor: str) -> Release:
     project = applied(platform.metadata).project
     champions = _champions(platform, project)
     kept = {name: definition_of(platform, version).project for name, version in champions.items()}
-    routes = {name: _route(platform, each, name, champions[name].number) for name, each in kept.items()}
+    routes = {
+        name: _route(platform, _logged_as_now(each, project, name), name, champions[name].number)
+        for name, each in kept.items()
+    }
     groups = _shared_groups(kept)
     sources: dict[str, SourceDef] = dict(project.sources)
     for each in kept.values():
         sources |= {source: definition for source, definition in each.sources.items() if source not in sources}
     reason = ", ".join(f"{name}: {_described(route)}" for name, route in routes.items()) or "nothing serves yet"
-    return Release(number, platform.clock.now_ms(), reason, actor, routes, sources, groups, active_keys(platform.metadata))
+    keys, now = active_keys(platform.metadata), platform.clock.now_ms()
+    before, number = (found[0], found[1].number + 1) if found else ("", 1)
+    return Release(number, now, reason, actor, routes, sources, groups, keys, before)
 
 
 def _champions(platform: Platform, project: ProjectDef) -> dict[str, Version]:
     found = {name: champion_of(platform.metadata, name) for name in sorted(project.models)}
     return {name: get_version(platform.metadata, name, each.version) for name, each in found.items() if each is not None}
+
+
+def _logged_as_now(kept: ProjectDef, project: ProjectDef, model: str) -> ProjectDef:
+    """What is kept of predictions is what is declared now, whatever was when a version was trained."""
+    now = msgspec.structs.replace(kept.models[model], logbook=project.models[model].logbook)
+    return msgspec.structs.replace(kept, models={**kept.models, model: now})
 
 
 def _shared_groups(kept: dict[str, ProjectDef]) -> dict[str, FeatureGroupDef]:
@@ -210,7 +221,12 @@ def _route(platform: Platform, kept: ProjectDef, model: str, champion: int) -> R
 def _same(one: Release, other: Release) -> bool:
     return (
         msgspec.structs.replace(
-            one, number=other.number, created_ms=other.created_ms, actor=other.actor, reason=other.reason
+            one,
+            number=other.number,
+            created_ms=other.created_ms,
+            actor=other.actor,
+            reason=other.reason,
+            before=other.before,
         )
         == other
     )

@@ -8,6 +8,7 @@ from typing import NoReturn
 from skyloom.engines.local import notify_ready, tie_to_parent
 from skyloom.platform import Platform, open_platform
 from skyloom.runtime.logbook import logbook_secret
+from skyloom.runtime.releases import served_folder
 from skyloom.serving.logbook import Room
 from skyloom.serving.services import Limits, Listen, Services
 from skyloom.serving.worker import serve
@@ -24,6 +25,7 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
         online=platform.online,
         clock=platform.clock,
         logbook=platform.state / "logbook",
+        served=served_folder(platform),
         secret=logbook_secret(platform),
         limits=Limits(logbook=Room(waiting=int(serving.logbook_gigabytes * 1e9 / serving.workers))),
         listen=listen,

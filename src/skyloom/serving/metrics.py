@@ -56,6 +56,20 @@ class Metrics:
         self.release_refused = Counter(
             "skyloom_release_refused", "Releases refused: the one before serves on", registry=registry
         )
+        self.release_refusing = Gauge(
+            "skyloom_release_refusing", "Whether the release pointed at is refused now", registry=registry
+        )
+        self.release_store_up = Gauge(
+            "skyloom_release_store_up", "Whether the object store answered the last look", registry=registry
+        )
+        self.release_from_copy = Gauge(
+            "skyloom_release_from_copy",
+            "Whether this process started from the local copy and has not reached the store since",
+            registry=registry,
+        )
+        self.release_copied = Gauge(
+            "skyloom_release_copied", "Whether the release obeyed is in the local copy", registry=registry
+        )
         self.events = Counter("skyloom_events", "Events by what became of them", ["source", "result"], registry=registry)
 
     def text(self) -> bytes:

@@ -1,41 +1,48 @@
 """Keeps the process on the newest good release: watches the pointer, loads aside, checks, swaps whole."""
 
-import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from skyloom.delivery.release import POINTER
-from skyloom.delivery.release import load as load_release
 from skyloom.kernel.clock import Clock
-from skyloom.kernel.errors import SkyloomError
-from skyloom.package import LoadedPackage, load
-from skyloom.ports import Objects, OnlineStore, Verifier
-from skyloom.serving.loaded import LoadedRelease, TimedPackage, assemble
+from skyloom.kernel.errors import Transient
+from skyloom.ports import Objects
+from skyloom.serving.copy import Copy
+from skyloom.serving.loaded import LoadedRelease
+from skyloom.serving.loader import Loader, packages_of
 from skyloom.serving.metrics import Metrics
+from skyloom.serving.standing import Standing, StandingFile
 
 _log = logging.getLogger("skyloom.serving")
 
 EVERY_S = 0.05
-_TIMED = 9
 AGAIN_S = 2.0
-"""How long a release that could not be loaded rests before it is tried again."""
+"""How long a release that could not be loaded rests before it is tried again; twice as long each time."""
+_LONGEST_S = 300.0
+_SAID = 2_000
 
 
 class Obedience:
     """Holds the release that is obeyed, in ``now``: immutable, replaced whole by one assignment.
 
-    A release that cannot be trusted or loaded (signature, digest, golden rows) is refused, said once, counted, and tried
-    again; the one before it serves on.
+    A release that cannot be trusted or loaded (signature, digest, trial, golden rows) is refused, said once, counted, and
+    tried again; the one before it serves on. A process that cannot load anything from the store starts from the local copy.
     """
 
-    def __init__(self, objects: Objects, verifier: Verifier, online: OnlineStore, clock: Clock, metrics: Metrics) -> None:
-        self._objects, self._verifier, self._online = objects, verifier, online
+    def __init__(
+        self, objects: Objects, loader: Loader, copy: Copy, file: StandingFile, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._objects, self._loader, self._copy, self._file = objects, loader, copy, file
         self._clock, self._metrics = clock, metrics
-        self._packages: dict[str, TimedPackage] = {}
-        self._complaint = ""
-        self._refused: tuple[str, float] = "", 0.0
+        self._standing = Standing(os.getpid(), clock.now_ms())
+        self._rest = _Rest()
+        self._copy_rest = _Rest()
+        self._keep_rest = _Rest()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="obey", daemon=True)
         self.now: LoadedRelease | None = None
@@ -60,73 +67,117 @@ class Obedience:
 
     def look(self) -> None:
         """Follow the pointer once."""
-        release_id = ""
         try:
-            pointed = self._objects.pointer(POINTER)
-            release_id = (pointed or b"").decode("ascii", "replace")
-            if self._is_settled(release_id):
-                return
-            release = load_release(self._objects, self._verifier, release_id)
-            loaded = assemble(release_id, release, self._online, self._package)
-        except Exception as error:  # noqa: BLE001  # the edge of this thread: no release may stop the one that serves
+            pointed = (self._objects.pointer(POINTER) or b"").decode("ascii", "replace")
+            self._note(trouble="")
+            self._follow(pointed)
+        except Exception as error:  # noqa: BLE001  # the edge of this thread: no store may stop the release that serves
+            self._trouble(error)
+        if self.now is None:
+            self._start_from_copy()
+        self._tell()
+
+    def _follow(self, release_id: str) -> None:
+        if not release_id or (self.now is not None and self.now.digest == release_id):
+            if release_id:
+                self._confirmed()
+            return
+        if self._rest.holds(release_id):
+            return
+        try:
+            loaded = self._loader.load(release_id, self._least())
+        except Transient:
+            self._rest.begin(release_id)
+            raise
+        except Exception as error:  # noqa: BLE001  # nor may any release
+            self._rest.begin(release_id)
             self._refuse(release_id, error)
         else:
+            self._rest.end()
             self._swap(loaded)
+            self._confirmed()
 
-    def _is_settled(self, release_id: str) -> bool:
-        """Whether there is nothing to do: no release, the one that serves, or one that was refused a moment ago."""
-        if not release_id or (self.now is not None and self.now.digest == release_id):
-            self._complaint = ""
-            return True
-        refused, rest_until = self._refused
-        return refused == release_id and time.monotonic() < rest_until
+    def _least(self) -> int:
+        """The number of the newest release that was obeyed here."""
+        kept = self._copy.kept()
+        return max(self.now.release.number if self.now else 0, kept.number if kept else 0)
+
+    def _confirmed(self) -> None:
+        """What serves is what the store points at."""
+        self._note(refused="", why="", from_copy=False)
+        self._keep()
 
     def _swap(self, loaded: LoadedRelease) -> None:
-        self._warm_up(loaded)
-        self.now, self._complaint = loaded, ""
-        self._forget(loaded)
+        self.now = loaded
+        self._loader.forget_others(loaded)
         self._metrics.release_number.set(loaded.release.number)
+        self._note(at_ms=self._clock.now_ms(), number=loaded.release.number, release=loaded.digest, copied=False)
+
+    def _keep(self) -> None:
+        """Bring the release that serves into the local copy, unless it is there."""
+        if self._standing.copied or self.now is None or self._keep_rest.holds(self.now.digest):
+            return
+        kept = self._copy.keep(self.now.digest, self.now.release.number, packages_of(self.now.release))
+        self._keep_rest.begin(self.now.digest)
+        self._note(copied=kept)
+
+    def _start_from_copy(self) -> None:
+        kept = self._copy.kept()
+        if kept is None or self._copy_rest.holds(kept.release):
+            return
+        try:
+            self._swap(self._loader.load(kept.release, kept.number))
+        except Exception as error:  # noqa: BLE001  # a damaged copy is as good as none
+            self._copy_rest.begin(kept.release)
+            _log.error("the local copy of release %d cannot be used: %s: %s", kept.number, type(error).__name__, error)
+        else:
+            self._note(from_copy=True, copied=True)
+            _log.warning("release %d serves from the local copy", kept.number)
 
     def _refuse(self, release_id: str, error: Exception) -> None:
-        self._refused = release_id, time.monotonic() + AGAIN_S
-        complaint = f"{type(error).__name__}: {error}"
-        if complaint != self._complaint:
-            self._complaint = complaint
+        why = f"{type(error).__name__}: {error}"[:_SAID]
+        if (release_id, why) != (self._standing.refused, self._standing.why):
             self._metrics.release_refused.inc()
-            kept = f"release {self.now.release.number} serves on" if self.now else "nothing is served"
-            _log.error("a release is refused, %s: %s", kept, complaint)
+            _log.error("a release is refused, %s: %s", self._meanwhile(), why)
+        self._note(refused=release_id, why=why)
 
-    def _package(self, digest: str) -> TimedPackage:
-        """A package, loaded, asked its golden rows (which also warms it up) and timed; once, for as long as a release
-        names it."""
-        timed = self._packages.get(digest)
-        if timed is None:
-            package = load(self._objects, digest)
-            package.check()
-            timed = self._packages[digest] = TimedPackage(package, _row_s(package))
-        return timed
+    def _trouble(self, error: Exception) -> None:
+        trouble = f"{type(error).__name__}: {error}"[:_SAID]
+        if trouble != self._standing.trouble:
+            _log.error("the object store cannot be asked for a release, %s: %s", self._meanwhile(), trouble)
+        self._note(trouble=trouble)
 
-    def _warm_up(self, loaded: LoadedRelease) -> None:
-        """Read the features of nobody, so that the first request finds everything compiled and open."""
-        for route in loaded.routes.values():
-            for lookup in route.lookups:
-                with contextlib.suppress(SkyloomError):
-                    loaded.tables.read([(lookup.table, (None,))])
-            if route.wanted:
-                with contextlib.suppress(SkyloomError):
-                    loaded.features.read([(group, (None,)) for group, _ in route.wanted], self._clock.now_ms())
+    def _meanwhile(self) -> str:
+        return f"release {self.now.release.number} serves on" if self.now else "nothing is served"
 
-    def _forget(self, loaded: LoadedRelease) -> None:
-        named = {arm.package for route in loaded.release.routes.values() for arm in route.arms}
-        self._packages = {digest: package for digest, package in self._packages.items() if digest in named}
+    def _note(self, **changes: object) -> None:
+        self._standing = msgspec.structs.replace(self._standing, **changes)
+
+    def _tell(self) -> None:
+        """Let others know: the metrics, and who looks at this machine's processes."""
+        now, metrics = self._standing, self._metrics
+        metrics.release_refusing.set(bool(now.refused))
+        metrics.release_store_up.set(not now.trouble)
+        metrics.release_from_copy.set(now.from_copy)
+        metrics.release_copied.set(now.copied)
+        self._file.tell(now)
 
 
-def _row_s(package: LoadedPackage) -> float:
-    """How long a row takes, in seconds of this thread: the median of a few golden ones, so that a machine that is busy
-    with something else while a model is loaded is not taken for a slow model."""
-    times: list[float] = []
-    for row in package.golden.rows[:_TIMED]:
-        begun = time.thread_time()
-        package.scorer.score_row(row)
-        times.append(time.thread_time() - begun)
-    return sorted(times)[len(times) // 2] if times else 0.0
+class _Rest:
+    """How long something that failed is left alone: twice as long after each failure of the same thing."""
+
+    def __init__(self) -> None:
+        self._what, self._until, self._length_s = "", 0.0, AGAIN_S
+
+    def holds(self, what: str) -> bool:
+        """Whether it is too early to try that again."""
+        return what == self._what and time.monotonic() < self._until
+
+    def begin(self, what: str) -> None:
+        """It has just failed."""
+        self._length_s = min(self._length_s * 2, _LONGEST_S) if what == self._what else AGAIN_S
+        self._what, self._until = what, time.monotonic() + self._length_s
+
+    def end(self) -> None:
+        """It has not."""
+        self._what = ""

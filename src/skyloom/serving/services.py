@@ -9,6 +9,7 @@ import msgspec
 
 from skyloom.kernel.clock import Clock
 from skyloom.kernel.contracts import DEFAULT
+from skyloom.package import Allowance
 from skyloom.ports import Log, Objects, OnlineStore, Verifier
 from skyloom.serving.logbook import Room
 
@@ -39,6 +40,8 @@ class Limits(msgspec.Struct, frozen=True):
     """How long a process that ends goes on answering, not ready any more, so that clients and balancers go elsewhere."""
     drain_seconds: float = 6.0
     """How long, after that, requests and the logbook may take to finish."""
+    trial: Allowance = Allowance()
+    """What a package may need to be loaded."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,8 @@ class Services:
     when the first release is served (both by the main thread). ``grpc`` is where to listen for gRPC, if anywhere, and
     ``on_grpc`` is told its port. ``contracts`` are those that are spoken; ``model`` answers where a request names none;
     ``trust_platform`` says that a cloud in front has authenticated callers; ``environ`` is what that cloud says. ``logbook``
-    is a folder for receipts on their way into the log; ``secret`` keys the hashes that stand for redacted values."""
+    is a folder for receipts on their way into the log; ``secret`` keys the hashes that stand for redacted
+    values; ``served`` is a folder for the copy of the release, and for how processes stand with it."""
 
     objects: Objects
     verifier: Verifier
@@ -55,6 +59,7 @@ class Services:
     online: OnlineStore
     clock: Clock
     logbook: Path
+    served: Path
     listen: Listen = field(default_factory=Listen)
     limits: Limits = field(default_factory=Limits)
     on_listen: Callable[[int], None] = lambda port: None

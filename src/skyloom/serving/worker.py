@@ -16,10 +16,12 @@ from skyloom.serving.bulk import BulkPredictor
 from skyloom.serving.concurrency import Turns
 from skyloom.serving.contracts.catalog import Parts, endpoints_of
 from skyloom.serving.contracts.open_inference_service import InferenceService
+from skyloom.serving.copy import COPY, Copy
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.ingestion import Ingestion
 from skyloom.serving.life import Life
 from skyloom.serving.listener import HttpServer, listening
+from skyloom.serving.loader import Loader
 from skyloom.serving.logbook import Logbook
 from skyloom.serving.logs import log_to_stderr
 from skyloom.serving.metrics import Metrics
@@ -27,6 +29,7 @@ from skyloom.serving.obey import Obedience
 from skyloom.serving.predict import Predictor
 from skyloom.serving.services import Services
 from skyloom.serving.shadow import Shadow
+from skyloom.serving.standing import PROCESSES, StandingFile
 from skyloom.serving.table import Table
 
 if TYPE_CHECKING:
@@ -66,7 +69,11 @@ class Worker:
         self._life = Life()
         self._logbook = Logbook(services.log, clock, metrics, services.logbook, secret=services.secret, room=limits.logbook)
         self._shadow = Shadow(self._logbook, metrics, limits.shadow)
-        self._obedience = Obedience(services.objects, services.verifier, services.online, clock, metrics)
+        copy = Copy(services.served / COPY, services.objects)
+        loader = Loader(copy, services.verifier, services.online, clock, limits.trial)
+        self._obedience = Obedience(
+            services.objects, loader, copy, StandingFile(services.served / PROCESSES), clock, metrics
+        )
         predictor, bulk = (
             Predictor(self._logbook, self._shadow, clock, metrics),
             BulkPredictor(self._logbook, clock, metrics),

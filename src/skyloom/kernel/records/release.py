@@ -32,7 +32,8 @@ class KeyDigest(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """The immutable manifest that serving obeys. Its id is the digest of its bytes; ``number`` counts up."""
+    """The immutable manifest that serving obeys. Its id is the digest of its signed bytes; ``number`` counts up; ``before`` is
+    the id of the release that it replaced (empty: the first)."""
 
     number: int
     created_ms: int
@@ -42,6 +43,7 @@ class Release(msgspec.Struct, frozen=True):
     sources: dict[str, SourceDef]
     groups: dict[str, FeatureGroupDef]
     keys: tuple[KeyDigest, ...]
+    before: str = ""
 
 
 class SignedRelease(msgspec.Struct, frozen=True):
