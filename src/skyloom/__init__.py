@@ -30,6 +30,7 @@ from skyloom.spec.aggregate import (
 from skyloom.spec.event import Event, Timestamp, field, key, time
 from skyloom.spec.features import Features
 from skyloom.spec.label import Label
+from skyloom.spec.logbook import Logbook
 from skyloom.spec.loop import (
     Loop,
     Search,
@@ -55,6 +56,7 @@ __all__ = [
     "Event",
     "Features",
     "Label",
+    "Logbook",
     "Loop",
     "Search",
     "Source",

@@ -143,6 +143,22 @@ CASES = {
         [("label=late", 'label=sky.Label(arrivals, on="gone", value=sky.col("arr_delay_min") > 1, within="1h")')],
         "the label of late_arrival: there is no column 'gone'",
     ),
+    "logbooks.columns_exist": (
+        [("label=late", 'label=late, logbook=sky.Logbook(redact=["orgin"])')],
+        "late_arrival: there is no column 'orgin'; did you mean origin?",
+    ),
+    "key_and_time_are_kept: key": (
+        [("label=late", 'label=late, logbook=sky.Logbook(hashed=["flight_id"])')],
+        "late_arrival: flight_id is the key of its requests: a logbook cannot leave it out",
+    ),
+    "key_and_time_are_kept: time": (
+        [("label=late", 'label=late, logbook=sky.Logbook(redact=["scheduled"])')],
+        "late_arrival: scheduled is the time of its requests",
+    ),
+    "hashes_are_of_texts": (
+        [("label=late", 'label=late, logbook=sky.Logbook(hashed=["distance_miles"])')],
+        "late_arrival: distance_miles is a float: only texts are hashed; redact=['distance_miles'] instead",
+    ),
     "joins_the_key: own": (
         [(OWN, 'late = sky.Label(departures, on="origin"'), (LATE, 'sky.col("distance_miles") > 1')],
         "instead of their key 'flight_id'; say on=\"flight_id\"",

@@ -14,6 +14,7 @@ from skyloom.kernel.records.definitions import (
     GateDef,
     InputDef,
     LabelDef,
+    LogbookDef,
     LoopDef,
     ModelDef,
     ProjectDef,
@@ -68,6 +69,7 @@ models = st.builds(
     names,
     loops,
     names,
+    logbook=st.builds(LogbookDef, few, columns, columns, st.sampled_from(["drop", "refuse"])),
 )
 
 

@@ -40,6 +40,8 @@ def _tell_model(out: Out, health: "Health") -> None:
     counts, rollout, state = health.predictions, health.rollout, health.retraining.state
     waiting = counts.served - counts.labelled - counts.expired
     checked = f"{health.skew.predictions:,} predictions, {health.skew.values:,} values compared"
+    if health.skew.redacted:
+        checked += f"; {health.skew.redacted:,} predictions cannot be: their receipts leave out columns"
     out.fields(
         {
             "model": health.model,

@@ -32,6 +32,7 @@ from skyloom.kernel.columns import ARROW_TYPES, arrow_schema, evaluate_columns
 from skyloom.kernel.expr import columns_of
 from skyloom.kernel.ids import content_id
 from skyloom.kernel.records.definitions import MODES, FeatureRef, ModelDef, ProjectDef, SourceDef
+from skyloom.kernel.records.hidden import is_redacted
 from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.kernel.records.registry import DataVersion
 from skyloom.ports.lake import Lake
@@ -189,7 +190,14 @@ def read_events(lake: Lake, source: SourceDef, columns: Sequence[str] | None = N
 
 def served(receipts: pa.Table, source: SourceDef) -> Requests:
     """The requests of receipts (rows of `RECEIPTS`), with the offsets that each saw."""
-    rows = [msgspec.json.decode(cell) for cell in receipts.column("request").to_pylist()]
+    return _as_asked(receipts, _asked(receipts), source)
+
+
+def _asked(receipts: pa.Table) -> list[dict[str, Any]]:
+    return [msgspec.json.decode(cell) for cell in receipts.column("request").to_pylist()]
+
+
+def _as_asked(receipts: pa.Table, rows: list[dict[str, Any]], source: SourceDef) -> Requests:
     schema = arrow_schema(source.schema)
     columns = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
     as_of = [msgspec.json.decode(cell) for cell in receipts.column("as_of").to_pylist()]
@@ -206,7 +214,11 @@ def _served(model: ModelDef, project: ProjectDef, lake: Lake) -> Requests:
     table = predictions_topic(model.name)
     receipts = RECEIPTS.empty_table() if lake.version(table) is None else lake.read(table, where=[("arm", "!=", "shadow")])
     in_order = receipts.sort_by([("at_ms", "ascending"), ("id", "ascending")])
-    return served(in_order, project.sources[model.requests])
+    source, rows = project.sources[model.requests], _asked(in_order)
+    whole = [place for place, row in enumerate(rows) if not is_redacted(row, source.schema.names)]
+    if len(whole) < len(rows):  # nobody knows what these were asked with
+        in_order, rows = in_order.take(whole), [rows[place] for place in whole]
+    return _as_asked(in_order, rows, source)
 
 
 def _listed(model: ModelDef, project: ProjectDef, lake: Lake) -> Requests:

@@ -9,6 +9,7 @@ from skyloom.kernel.records.definitions import (
     FeatureGroupDef,
     GateDef,
     InputDef,
+    LogbookDef,
     LoopDef,
     ModelDef,
     SourceDef,
@@ -61,6 +62,7 @@ def model_aspects(model: ModelDef) -> dict[str, str]:
         "function": f"{model.function} ({model.source_digest[:12]})",
         **{f"parameter {name}": repr(value) for name, value in model.parameters.items()},
         **_loop(model.loop),
+        "logbook": _logbook(model.logbook),
         "doc": repr(model.doc),
     }
 
@@ -116,6 +118,16 @@ def _loop(loop: LoopDef) -> dict[str, str]:
         **{f"search of {name}": bounds for name, bounds in search.items()},
         "budget": budget,
     }
+
+
+def _logbook(logbook: LogbookDef) -> str:
+    parts = [
+        f"{logbook.sample:.10g} of the requests" if logbook.sample < 1 else "all requests",
+        *([f"without {', '.join(logbook.redact)}"] if logbook.redact else []),
+        *([f"with a hash for {', '.join(logbook.hashed)}"] if logbook.hashed else []),
+        f"when full {logbook.when_full}",
+    ]
+    return ", ".join(parts)
 
 
 def _gate(gate: GateDef) -> str:

@@ -7,6 +7,7 @@ from skyloom.kernel.expr import typed
 from skyloom.kernel.records.definitions import (
     FeatureGroupDef,
     LabelDef,
+    LogbookDef,
     ModelDef,
     ProjectDef,
     SourceDef,
@@ -95,6 +96,12 @@ def _model(name: str, model: Model[Any, Any], project: Project) -> ModelDef:
         doc=(model.function.__doc__ or "").strip(),
         history=model.history,
         lookups=lookups_of(model, project),
+        logbook=LogbookDef(
+            sample=model.logbook.sample,
+            redact=model.logbook.redact,
+            hashed=model.logbook.hashed,
+            when_full=model.logbook.when_full,
+        ),
     )
 
 

@@ -110,7 +110,9 @@ class Watch:
                 return _Compared(Skew(0, 0, ()), 1)
         parts = [self._compare(model, [receipt]) for receipt in sample]
         differences = tuple(each for part in parts for each in part.skew.differences)
-        skew = Skew(sum(p.skew.predictions for p in parts), sum(p.skew.values for p in parts), differences)
+        redacted = sum(part.skew.redacted for part in parts)
+        predictions, values = sum(part.skew.predictions for part in parts), sum(part.skew.values for part in parts)
+        skew = Skew(predictions, values, differences, redacted=redacted)
         return _Compared(skew, sum(part.failed for part in parts))
 
     def _report(self, model: str, skew: Skew) -> Incident | None:
@@ -142,7 +144,7 @@ def _moved(before: Watched, position: int, passed: int, compared: _Compared, now
         before.predictions + compared.skew.predictions,
         before.values + compared.skew.values,
         before.unequal + len(compared.skew.differences),
-        before.passed + passed,
+        before.passed + passed + compared.skew.redacted,
         before.failed + compared.failed,
         now_ms,
     )

@@ -9,6 +9,7 @@ import pyarrow as pa
 from skyloom.features.columns import milliseconds
 from skyloom.kernel.columns import ARROW_TYPES
 from skyloom.kernel.records.definitions import ModelDef
+from skyloom.kernel.records.hidden import hidden_inputs
 from skyloom.kernel.records.prediction import predictions_topic
 from skyloom.kernel.records.registry import Version
 from skyloom.monitoring.drift import MIN_ROWS, ColumnDrift, compare, same_weekday, widened
@@ -18,6 +19,7 @@ from skyloom.registry.champion import champion_of
 from skyloom.registry.runs import get_run
 from skyloom.registry.versions import get_version
 from skyloom.runtime.definitions import definition_of
+from skyloom.runtime.state import model_of
 
 DAY_MS = 86_400_000
 RECENT = 20_000
@@ -31,7 +33,7 @@ def input_drift(platform: Platform, model: str) -> list[ColumnDrift]:
     """The champion's inputs in the newest day of requests (widened to 500 rows) against its training set.
 
     The reference is the same weekday of the training set's last twelve weeks, where such days have 500 rows, and the set
-    as a whole otherwise. Empty when nothing serves or nothing was asked yet.
+    as a whole otherwise. Inputs that receipts do not keep are left out. Empty when nothing serves or nothing was asked yet.
     """
     version = _champion(platform, model)
     if version is None:
@@ -40,7 +42,9 @@ def input_drift(platform: Platform, model: str) -> list[ColumnDrift]:
     trained, asked = _training_set(platform, version), recent_inputs(platform, kept)
     if trained is None or not len(asked):
         return []
-    bins = bins_of(trained.select([wanted.name for wanted in kept.inputs]))
+    known = model_of(platform, model)
+    hidden = {*hidden_inputs(msgspec.structs.replace(kept, logbook=known.logbook)), *hidden_inputs(kept)}
+    bins = bins_of(trained.select([wanted.name for wanted in kept.inputs if wanted.name not in hidden]))
     current = _daily(asked, bins)
     reference = [each for each in same_weekday(_daily(trained, bins), current[-1][0]) if each.rows >= MIN_ROWS]
     reference = reference or [profile(trained, bins)]

@@ -6,13 +6,13 @@ from skyloom.governance.private import read_private, write_private
 from skyloom.kernel.errors import NotFound
 from skyloom.platform import Platform
 
-_SECRET = "logbook.key"
+_FILE = "logbook.key"
 
 
 def logbook_secret(platform: Platform) -> bytes:
     """The key of the hashes that stand for redacted values; made on first use, into the private folder (mode 0600)."""
     try:
-        return read_private(platform.private, _SECRET)
+        return read_private(platform.private, _FILE)
     except NotFound:
-        write_private(platform.private, _SECRET, secrets.token_bytes(32))
-        return read_private(platform.private, _SECRET)
+        write_private(platform.private, _FILE, secrets.token_bytes(32))
+        return read_private(platform.private, _FILE)

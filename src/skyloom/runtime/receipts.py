@@ -5,7 +5,7 @@ import msgspec
 from skyloom.features.dataset import inputs_of, served
 from skyloom.ingest.receipts import receipts_from
 from skyloom.ingest.rows import Value
-from skyloom.kernel.errors import NotFound
+from skyloom.kernel.errors import NotFound, Refused
 from skyloom.kernel.records.definitions import ModelDef, ProjectDef
 from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.kernel.records.registry import DataVersion, Run, Version
@@ -57,7 +57,7 @@ def find_receipt(platform: Platform, id: str) -> Receipt:
     raise NotFound(
         f"no receipt has the id {id!r}",
         tried=", ".join(predictions_topic(name) for name in project.models),
-        fix="copy the id from the answer to a prediction; a receipt arrives within a second of it",
+        fix="copy the id from the answer to a prediction; a receipt arrives within a second of it, unless the model samples",
     )
 
 
@@ -72,10 +72,21 @@ def provenance(platform: Platform, id: str) -> Provenance:
 
 
 def replay(platform: Platform, id: str) -> Replay:
-    """Compute a prediction again: its features from the lake, its score from the package, each compared with ``==``."""
+    """Compute a prediction again: its features from the lake, its score from the package, each compared with ``==``.
+
+    Raises `Refused` for a receipt that leaves out columns of its request.
+    """
     receipt = find_receipt(platform, id)
     version = get_version(platform.metadata, receipt.model, receipt.version)
     definition = definition_of(platform, version)
+    source = definition.project.sources[definition.model.requests]
+    left_out = [column for column in source.schema.names if column not in receipt.request]
+    if left_out:
+        raise Refused(
+            f"{id} cannot be computed again: its receipt does not keep {', '.join(left_out)}",
+            tried=f"the receipt of {receipt.model} v{receipt.version}",
+            fix="replay a prediction from before the model's sky.Logbook left these columns out, or keep them",
+        )
     again = recompute(platform, definition.model, definition.project, [receipt])[0]
     names = [wanted.name for wanted in definition.model.inputs]
     differences = {

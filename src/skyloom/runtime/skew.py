@@ -8,6 +8,7 @@ import msgspec
 from skyloom.ingest.parts import source_of
 from skyloom.ingest.receipts import RECEIPTS, receipts_from
 from skyloom.ingest.rows import Value
+from skyloom.kernel.records.hidden import is_redacted
 from skyloom.kernel.records.prediction import Receipt, predictions_topic
 from skyloom.kernel.units import MINUTE
 from skyloom.monitoring.incidents import Difference
@@ -27,12 +28,14 @@ ERASED_MS = 10 * MINUTE
 
 class Skew(msgspec.Struct, frozen=True):
     """``predictions`` and ``values`` that were compared, and every difference. ``erased`` counts values that differ and were
-    served before events of theirs were asked to be forgotten: no fault."""
+    served before events of theirs were asked to be forgotten: no fault. ``redacted`` predictions could not be compared:
+    their receipts leave out what they were asked with."""
 
     predictions: int
     values: int
     differences: tuple[Difference, ...]
     erased: int = 0
+    redacted: int = 0
 
 
 def check_skew(platform: Platform, model: str, newest: int | None = None) -> Skew:
@@ -54,16 +57,22 @@ def compare(platform: Platform, model: str, receipts: Sequence[Receipt]) -> Skew
     by_version: dict[int, list[Receipt]] = defaultdict(list)
     for receipt in receipts:
         by_version[receipt.version].append(receipt)
-    values, differences = 0, list[Difference]()
-    for number, served in by_version.items():
+    values, predictions, differences = 0, 0, list[Difference]()
+    for number, found in by_version.items():
         kept = definition_of(platform, get_version(platform.metadata, model, number))
+        columns = kept.project.sources[kept.model.requests].schema.names
+        served = [receipt for receipt in found if not is_redacted(receipt.request, columns)]
+        if not served:
+            continue
+        predictions += len(served)
         names = [wanted.name for wanted in kept.model.inputs]
         values += len(names) * len(served)
         lake = narrowed(platform.lake, kept.model, kept.project, served)
         differences += _differences(names, served, recompute(platform, kept.model, kept.project, served, lake))
     forgotten = _before_erasures(platform, receipts) if differences else set[str]()
     kept_back = [each for each in differences if each.receipt not in forgotten]
-    return Skew(len(receipts), values, tuple(kept_back), len(differences) - len(kept_back))
+    erased = len(differences) - len(kept_back)
+    return Skew(predictions, values, tuple(kept_back), erased, len(receipts) - predictions)
 
 
 def _before_erasures(platform: Platform, receipts: Sequence[Receipt]) -> set[str]:

@@ -13,7 +13,8 @@ class Watched(msgspec.Struct, frozen=True):
     """What the watch over one model has done so far: ``position`` is the offset of the log up to which it went.
 
     ``predictions`` and ``values`` were compared, ``unequal`` values differed, ``passed`` predictions were left out of
-    samples, ``failed`` ones could not be computed again. ``at_ms`` is the moment of the last comparison.
+    samples or have receipts without all that they were asked with, ``failed`` ones could not be computed again. ``at_ms`` is
+    the moment of the last comparison.
     """
 
     model: str

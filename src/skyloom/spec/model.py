@@ -9,6 +9,7 @@ from skyloom.kernel.expr import Term
 from skyloom.kernel.records.definitions import MODES
 from skyloom.spec.features import Feature, Features, Reached
 from skyloom.spec.label import Label
+from skyloom.spec.logbook import Logbook
 from skyloom.spec.source import Source
 from skyloom.spec.table import Row, rows_of
 
@@ -39,6 +40,7 @@ class Model(Generic[Inputs, Fitted]):
         metrics: tuple[str, ...],
         task: str,
         history: str = MODES[0],
+        logbook: Logbook | None = None,
     ) -> None:
         self.function = function
         self.requests = requests
@@ -46,6 +48,7 @@ class Model(Generic[Inputs, Fitted]):
         self.features = features
         self.task = task
         self.history = history
+        self.logbook = logbook or Logbook()
         self.metrics = metrics
         self.loop: Loop | None = None
         update_wrapper(self, function)
@@ -95,6 +98,7 @@ def model(
     metrics: Sequence[str] | None = None,
     task: str = "binary",
     history: str = MODES[0],
+    logbook: Logbook | None = None,
 ) -> Callable[[Callable[Inputs, Fitted]], Model[Inputs, Fitted]]:
     """Declares the decorated function, ``function(X, y, *, parameter=default ...)``, to be how a model is trained.
 
@@ -103,7 +107,8 @@ def model(
     ``metrics`` are computed on the later part of the data, the first one being the model's own; ``("roc_auc",)`` or
     ``("mae",)`` when not given. ``history`` says what the requests of a training set see: ``"as_available"`` (what was
     visible at their moment), ``"as_served"`` (served requests alone, with what they were served) or ``"as_event"`` (all that
-    had happened, however late it came in). Raises `DeclarationError` for a task, a history or a feature that is none.
+    had happened, however late it came in). ``logbook`` says what is kept of predictions (all).
+    Raises `DeclarationError` for a task, a history or a feature that is none.
 
     >>> import skyloom as sky
     >>> class Visit(sky.Event):
@@ -138,6 +143,7 @@ def model(
             metrics=tuple(metrics or METRICS[task][:1]),
             task=task,
             history=history,
+            logbook=logbook,
         )
 
     return declare

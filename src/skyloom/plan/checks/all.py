@@ -1,6 +1,6 @@
 """Every check, in the order in which a project is read."""
 
-from skyloom.plan.checks import events, features, labels, loops, models, tables
+from skyloom.plan.checks import events, features, labels, logbooks, loops, models, tables
 from skyloom.plan.checks.problem import Check, Problem
 from skyloom.spec.project import Project
 
@@ -33,6 +33,9 @@ CHECKS: tuple[Check, ...] = (
     models.names_are_free,
     models.function_takes_x_and_y,
     models.metrics_exist,
+    logbooks.columns_exist,
+    logbooks.key_and_time_are_kept,
+    logbooks.hashes_are_of_texts,
     loops.search_fits_function,
     loops.has_gates,
     loops.gates_name_metrics,
