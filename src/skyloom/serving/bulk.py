@@ -7,6 +7,7 @@ explains what is wrong with a value, and one that tells how a version broke.
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,11 +152,14 @@ def _scored(
     """The scores by arm; ``None`` when a version broke."""
     shares: list[_Share] = []
     for arm, positions in _by_arm(route, units).items():
-        scorer = route.arms[arm].package.scorer
+        scorer, guard = route.arms[arm].package.scorer, route.arms[arm].guard
+        if guard is not None and guard.reason:
+            return None
         inputs = zip(scorer.signature.names, names, strict=True)
         given = {name: _array(_picked(request[column], positions)) for name, column in inputs}
         try:
-            scores = scorer.score(given).astype(np.float64)
+            with guard or nullcontext():
+                scores = scorer.score(given).astype(np.float64)
         except Exception:  # noqa: BLE001  # a model is foreign code, and its errors share no base
             return None
         if not bool(np.isfinite(scores).all()):

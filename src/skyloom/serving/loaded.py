@@ -1,6 +1,6 @@
 """A release in memory: every package loaded and checked, every input's way from a request worked out. Immutable."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -17,17 +17,20 @@ from skyloom.kernel.sticky import BUCKETS
 from skyloom.package import LoadedPackage
 from skyloom.ports import OnlineStore
 from skyloom.serving.logbook import Policy, policy_of
+from skyloom.serving.quarantine import Guard, Quarantined
 
 Wanted = tuple[str, tuple[int, ...]]
 Getter = Callable[[tuple[Value, ...]], Value]
 
 
 class LoadedArm(NamedTuple):
-    """A version that answers (or shadows). ``row_s`` is how long it took for a row when it was loaded, in seconds."""
+    """A version that answers (or shadows). ``row_s`` is how long it took for a row when it was loaded, in seconds; ``guard``
+    is to be entered while it is asked."""
 
     arm: Arm
     package: LoadedPackage
     row_s: float = 0.0
+    guard: Guard | None = None
 
 
 class Lookup(NamedTuple):
@@ -64,7 +67,7 @@ class LoadedRoute(NamedTuple):
 
 
 class LoadedRelease(NamedTuple):
-    """What a request is answered with, whole. ``digest`` names it."""
+    """What a request is answered with, whole. ``digest`` names it; ``refused`` are models that are not loaded, and why."""
 
     digest: str
     release: Release
@@ -72,6 +75,7 @@ class LoadedRelease(NamedTuple):
     features: OnlineFeatures
     tables: OnlineTables
     keys: Keyring
+    refused: Mapping[str, str]
 
     @property
     def short(self) -> str:
@@ -79,26 +83,40 @@ class LoadedRelease(NamedTuple):
         return self.digest[:12]
 
 
-class TimedPackage(NamedTuple):
-    """A package, and how long it takes for a row, in seconds."""
+class Handled(NamedTuple):
+    """How a package is handled: how long it takes for a row, in seconds, and what stands around it."""
 
-    package: LoadedPackage
-    row_s: float
+    row_s: float = 0.0
+    guard: Guard | None = None
 
 
-def assemble(digest: str, release: Release, online: OnlineStore, package: Callable[[str], TimedPackage]) -> LoadedRelease:
-    """A release with its packages, got from ``package`` by digest.
+def assemble(
+    digest: str,
+    release: Release,
+    online: OnlineStore,
+    package: Callable[[str], LoadedPackage],
+    handled: Callable[[str], Handled] = lambda digest: Handled(),
+) -> LoadedRelease:
+    """A release with its packages, got from ``package`` by digest and then ``handled`` so; a model with a package that is
+    quarantined is left out.
 
     Raises `PackageError` when a version was not made for the definitions of the release.
     """
-    routes = {name: _route(route, release, package) for name, route in release.routes.items()}
+    routes: dict[str, LoadedRoute] = {}
+    refused: dict[str, str] = {}
+    for name, route in release.routes.items():
+        try:
+            arms = [LoadedArm(arm, package(arm.package), *handled(arm.package)) for arm in route.arms]
+        except Quarantined as error:
+            refused[name] = error.what
+        else:
+            routes[name] = _route(route, release, arms)
     windowed = {name: group for name, group in release.groups.items() if not group.attributes}
     features, tables = OnlineFeatures(online, windowed), OnlineTables(online, release.groups)
-    return LoadedRelease(digest, release, routes, features, tables, Keyring(release.keys))
+    return LoadedRelease(digest, release, routes, features, tables, Keyring(release.keys), refused)
 
 
-def _route(route: Route, release: Release, package: Callable[[str], TimedPackage]) -> LoadedRoute:
-    loaded = [LoadedArm(arm, *package(arm.package)) for arm in route.arms]
+def _route(route: Route, release: Release, loaded: Sequence[LoadedArm]) -> LoadedRoute:
     for each in loaded:
         _require_fit(each, route.model, release.groups)
     serving = sorted((each for each in loaded if each.arm.role != "shadow"), key=lambda each: each.arm.role != "canary")

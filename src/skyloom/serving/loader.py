@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from typing import NamedTuple
 
 from skyloom.delivery.release import load as load_release
 from skyloom.kernel.clock import Clock
@@ -10,18 +11,26 @@ from skyloom.kernel.records.release import Release
 from skyloom.package import Allowance, LoadedPackage, opened, read, try_out
 from skyloom.ports import OnlineStore, Verifier
 from skyloom.serving.copy import Copy
-from skyloom.serving.loaded import LoadedRelease, TimedPackage, assemble
+from skyloom.serving.loaded import Handled, LoadedRelease, assemble
+from skyloom.serving.quarantine import Quarantine
 
 _TIMED = 9
+
+
+class Around(NamedTuple):
+    """What stands around a package: what its trial is allowed, and what names it while it is asked."""
+
+    allowance: Allowance
+    quarantine: Quarantine
 
 
 class Loader:
     """Loads releases. Of one thread at a time."""
 
-    def __init__(self, copy: Copy, verifier: Verifier, online: OnlineStore, clock: Clock, allowance: Allowance) -> None:
+    def __init__(self, copy: Copy, verifier: Verifier, online: OnlineStore, clock: Clock, around: Around) -> None:
         self._copy, self._verifier, self._online = copy, verifier, online
-        self._clock, self._allowance = clock, allowance
-        self._packages: dict[str, TimedPackage] = {}
+        self._clock, self._around = clock, around
+        self._packages: dict[str, tuple[LoadedPackage, Handled]] = {}
         self._tried: set[str] = set()
 
     def load(self, release_id: str, least: int) -> LoadedRelease:
@@ -37,7 +46,14 @@ class Loader:
                 tried=f"release {release_id[:12]}: releases count up, also when a version is rolled back",
                 fix="after a store was restored from a copy: end the servers, remove .skyloom/served, start them again",
             )
-        loaded = assemble(release_id, release, self._online, self._package)
+        models = {arm.package: name for name, route in release.routes.items() for arm in route.arms}
+        loaded = assemble(
+            release_id,
+            release,
+            self._online,
+            lambda digest: self._package(digest, models[digest])[0],
+            lambda digest: self._package(digest, models[digest])[1],
+        )
         self._warm_up(loaded)
         return loaded
 
@@ -46,19 +62,21 @@ class Loader:
         named = packages_of(loaded.release)
         self._packages = {digest: package for digest, package in self._packages.items() if digest in named}
 
-    def _package(self, digest: str) -> TimedPackage:
+    def _package(self, digest: str, model: str) -> tuple[LoadedPackage, Handled]:
         """A package, loaded, asked its golden rows (which also warms it up) and timed; once, for as long as a release
         names it. What nobody has loaded on this machine yet is tried in another process first."""
-        timed = self._packages.get(digest)
-        if timed is None:
+        loaded = self._packages.get(digest)
+        if loaded is None:
             content = read(self._copy, digest)
             if digest not in self._tried and not self._copy.is_proven(digest):
-                try_out(content, self._allowance)
+                try_out(content, self._around.allowance)
             self._tried.add(digest)
-            package = opened(content)
-            package.check()
-            timed = self._packages[digest] = TimedPackage(package, _row_s(package))
-        return timed
+            guard = self._around.quarantine.guard(digest, model)
+            with guard.loading():
+                package = opened(content)
+                package.check()
+                loaded = self._packages[digest] = package, Handled(_row_s(package), guard)
+        return loaded
 
     def _warm_up(self, loaded: LoadedRelease) -> None:
         """Read the features of nobody, so that the first request finds everything compiled and open."""

@@ -110,6 +110,8 @@ class Obedience:
     def _swap(self, loaded: LoadedRelease) -> None:
         self.now = loaded
         self._loader.forget_others(loaded)
+        for why in loaded.refused.values():
+            _log.error("a model is not served: %s", why)
         self._metrics.release_number.set(loaded.release.number)
         self._note(at_ms=self._clock.now_ms(), number=loaded.release.number, release=loaded.digest, copied=False)
 

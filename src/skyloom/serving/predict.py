@@ -18,6 +18,9 @@ from skyloom.serving.scoring import Scored, score_rows
 from skyloom.serving.shadow import Shadow
 from skyloom.serving.wire import Problem
 
+_QUARANTINED_S = 60.0
+"""When to ask again for a version that is quarantined: somebody has to release another one first."""
+
 
 class Prediction(NamedTuple):
     """One answer: its receipt, and the label when there is one (``score >= threshold``)."""
@@ -72,7 +75,10 @@ class Predictor:
         copied = [receipt for receipt in receipts if receipt.arm == "champion"] if route.shadows else []
         if copied:
             self._shadow.offer(route.shadows, copied, route.policy)
-        broken = next((each for each in receipts if each.error is not None), None)
+        arm, broken = next(((arm, each) for arm, each in done if each.error is not None), (None, None))
+        if arm and broken and arm.guard and (reason := arm.guard.reason):
+            self._metrics.refused.labels(broken.model, "quarantined").inc(len(receipts))
+            raise Problem(503, f"{broken.model} v{broken.version} is {reason}", retry_s=_QUARANTINED_S)
         if broken is not None:
             raise Problem(500, f"{broken.model} v{broken.version} could not answer ({broken.error}); receipt {broken.id}")
         return [_prediction(route, arm, receipt) for arm, receipt in done]

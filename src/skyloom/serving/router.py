@@ -17,6 +17,8 @@ def route_for(release: LoadedRelease, model: str | None, version: str | None = N
 
     Raises `Problem` with 404 when there is none.
     """
+    if model is not None and model in release.refused:
+        raise Problem(503, release.refused[model], retry_s=60.0)
     if model is None:
         if len(release.routes) != 1:
             raise Problem(404, f"name a model, as in /predict/MODEL: there are {_known(release)}")

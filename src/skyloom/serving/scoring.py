@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NamedTuple
 
 from skyloom.ingest.rows import Value
@@ -16,10 +17,14 @@ class Scored(NamedTuple):
 
 
 def score_rows(arm: LoadedArm, rows: Sequence[tuple[Value, ...]]) -> list[Scored]:
-    """The answers of a version to rows of inputs. A version that raises has broken on all of them; it never raises here."""
-    scorer = arm.package.scorer
+    """The answers of a version to rows of inputs. A version that raises, or is quarantined, has broken on all of them; it
+    never raises here."""
+    scorer, guard = arm.package.scorer, arm.guard or nullcontext()
+    if arm.guard and (reason := arm.guard.reason):
+        return [Scored(None, reason)] * len(rows)
     try:
-        scores = [scorer.score_row(rows[0])] if len(rows) == 1 else scorer.score_rows(rows)
+        with guard:
+            scores = [scorer.score_row(rows[0])] if len(rows) == 1 else scorer.score_rows(rows)
     except Exception as error:  # noqa: BLE001  # a model is foreign code, and its errors share no base
         return [Scored(None, f"{type(error).__name__}: {error}"[:500])] * len(rows)
     return [_judged(score) for score in scores]

@@ -36,6 +36,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Receipts waiting to be logged."""
     shadow: int = 1_000
     """Requests waiting to be scored by shadow versions."""
+    scoring_seconds: float = 60.0
+    """How long a model may take for a request; then its process is ended as if it had crashed."""
     lame_duck_seconds: float = 0.5
     """How long a process that ends goes on answering, not ready any more, so that clients and balancers go elsewhere."""
     drain_seconds: float = 6.0
@@ -51,7 +53,7 @@ class Services:
     ``on_grpc`` is told its port. ``contracts`` are those that are spoken; ``model`` answers where a request names none;
     ``trust_platform`` says that a cloud in front has authenticated callers; ``environ`` is what that cloud says. ``logbook``
     is a folder for receipts on their way into the log; ``secret`` keys the hashes that stand for redacted
-    values; ``served`` is a folder for the copy of the release, and for how processes stand with it."""
+    values; ``served`` is a folder for the copy of the release, for how processes stand with it, and for what crashed."""
 
     objects: Objects
     verifier: Verifier

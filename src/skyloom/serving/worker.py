@@ -21,12 +21,13 @@ from skyloom.serving.exchange import Exchange
 from skyloom.serving.ingestion import Ingestion
 from skyloom.serving.life import Life
 from skyloom.serving.listener import HttpServer, listening
-from skyloom.serving.loader import Loader
+from skyloom.serving.loader import Around, Loader
 from skyloom.serving.logbook import Logbook
 from skyloom.serving.logs import log_to_stderr
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
 from skyloom.serving.predict import Predictor
+from skyloom.serving.quarantine import Quarantine
 from skyloom.serving.services import Services
 from skyloom.serving.shadow import Shadow
 from skyloom.serving.standing import PROCESSES, StandingFile
@@ -69,8 +70,9 @@ class Worker:
         self._life = Life()
         self._logbook = Logbook(services.log, clock, metrics, services.logbook, secret=services.secret, room=limits.logbook)
         self._shadow = Shadow(self._logbook, metrics, limits.shadow)
+        self._quarantine = Quarantine(services.served / "crashes", clock, limits.scoring_seconds)
         copy = Copy(services.served / COPY, services.objects)
-        loader = Loader(copy, services.verifier, services.online, clock, limits.trial)
+        loader = Loader(copy, services.verifier, services.online, clock, Around(limits.trial, self._quarantine))
         self._obedience = Obedience(
             services.objects, loader, copy, StandingFile(services.served / PROCESSES), clock, metrics
         )
@@ -97,6 +99,7 @@ class Worker:
             self._services.on_listen(listener.getsockname()[1])
             self._logbook.start()
             self._shadow.start()
+            self._quarantine.start()
             await asyncio.to_thread(self._obedience.look)  # who connects meanwhile waits, and finds a release
             grpc = await self._grpc()
             self._obedience.start(lambda: loop.call_soon_threadsafe(self._services.on_ready))
@@ -140,4 +143,5 @@ class Worker:
             _log.error("%d requests could not be finished before the end", unfinished)
         self._obedience.close()
         logged = await asyncio.to_thread(self._logbook.close, max(deadline - time.monotonic(), 0.5))
+        self._quarantine.close()
         return logged and not unfinished
