@@ -45,16 +45,23 @@ def serve(
     address: Annotated[
         str, typer.Option("--address", help="The address to listen on; 0.0.0.0 for callers outside of a container.")
     ] = "127.0.0.1",
+    function: Annotated[
+        bool,
+        typer.Option("--lambda", help="Answer AWS Lambda's runtime API; by itself where AWS_LAMBDA_RUNTIME_API is set."),
+    ] = False,
     profile: ProfileOption = "local",
     json: JsonOption = False,
 ) -> None:
     """Serve the present release, and nothing else: no control plane is needed."""
     import os
+    import tempfile
     from dataclasses import replace
+    from pathlib import Path
 
     from skyloom.engines.local import notify_ready, tie_to_parent
     from skyloom.platform import open_platform
     from skyloom.runtime.serve import services_of
+    from skyloom.serving.aws_lambda.function import is_function, serve_function
     from skyloom.serving.platforms import listen_on
     from skyloom.serving.services import Listen
     from skyloom.serving.worker import serve as run
@@ -73,4 +80,7 @@ def serve(
         out.line(f"and on {listen.address}:{chosen} for gRPC")
 
     services = services_of(platform, listen)
+    if function or is_function(os.environ):
+        writable = Path(tempfile.gettempdir())
+        serve_function(replace(services, logbook=writable / "skyloom-logbook"))
     run(replace(services, on_listen=on_listen, on_grpc=on_grpc, on_ready=notify_ready))

@@ -20,6 +20,8 @@ CONTRACTS = {
     "torchserve": "TorchServe's predictions",
     "cloudevents": "CloudEvents 1.0 over HTTP: events with requests in, events with predictions out",
     "knative": "Knative and Cloud Run: PORT, and GET / for probes",
+    "aws-lambda": "AWS Lambda: its runtime API; events of HTTP, SQS, Kinesis, S3 and EventBridge",
+    "azure-functions": "Azure Functions: a custom handler",
 }
 """Name -> what it is."""
 

@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 from skyloom.kernel.errors import UsageError
 from skyloom.serving.services import Listen
 
-PORTS = (("sagemaker", "SAGEMAKER_BIND_TO_PORT"), ("vertex", "AIP_HTTP_PORT"), ("knative", "PORT"))
+PORTS = (
+    ("sagemaker", "SAGEMAKER_BIND_TO_PORT"),
+    ("vertex", "AIP_HTTP_PORT"),
+    ("aws-lambda", "AWS_LWA_PORT"),
+    ("azure-functions", "FUNCTIONS_CUSTOMHANDLER_PORT"),
+    ("knative", "PORT"),
+)
 """(contract, the variable of the environment that names its port), the strongest first."""
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # in a container whoever asks comes from outside

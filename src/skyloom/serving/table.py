@@ -14,8 +14,9 @@ POLICIES = (OPEN, "predict", "ingest", "read", "admin")
 
 class Endpoint(NamedTuple):
     """One route. ``path`` may hold words in braces, with a verb behind them or not: ``/predict/{model}``,
-    ``/v1/models/{model}:predict``; ``policy`` is `OPEN` or the scope that a key needs; ``explain`` makes the answer when
-    there is none; ``longest`` is the most bytes of a body (0: as many as the process takes)."""
+    ``/v1/models/{model}:predict``, and gets what no path without braces takes; ``policy`` is `OPEN` or the scope that a key
+    needs; ``explain`` makes the answer when there is none; ``longest`` is the most bytes of a body (0: as many as the
+    process takes)."""
 
     method: str
     path: str
@@ -53,7 +54,7 @@ class Table:
             seen.add((endpoint.method, shape))
             self._by_shape.setdefault(len(words), []).append((words, endpoint))
         for found in self._by_shape.values():
-            found.sort(key=lambda each: not each[0][-1].partition("}")[2])  # a model's name never ends with a verb
+            found.sort(key=lambda each: _looseness(each[0]))
 
     def find(self, method: str, path: str) -> Found:
         """The endpoint of a request; raises `Problem` with 404 or 405."""
@@ -78,6 +79,12 @@ def shape_of(path: str) -> str:
     '/v1/models/{}:predict'
     """
     return "/".join(f"{{}}{word.partition('}')[2]}" if word.startswith("{") else word for word in path.split("/"))
+
+
+def _looseness(pattern: tuple[str, ...]) -> tuple[tuple[bool, ...], bool]:
+    """What decides which pattern is asked first: words go before words in braces, and braces with a verb behind them before
+    those without (a model's name never ends with a verb)."""
+    return tuple(word.startswith("{") for word in pattern), not pattern[-1].partition("}")[2]
 
 
 def _match(pattern: tuple[str, ...], words: list[str]) -> dict[str, str] | None:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 from skyloom.kernel.contracts import known_contracts
 from skyloom.kernel.errors import DeclarationError
 from skyloom.serving.answering import Answering
+from skyloom.serving.contracts.aws_lambda import AwsLambda
 from skyloom.serving.contracts.azure import Azure
+from skyloom.serving.contracts.azure_functions import AzureFunctions
 from skyloom.serving.contracts.cloudevents import CloudEvents
 from skyloom.serving.contracts.events import Events
 from skyloom.serving.contracts.health import Health
@@ -99,10 +101,24 @@ CATALOG: dict[str, Callable[[Parts], list[Endpoint]]] = {
     "torchserve": lambda parts: TorchServe(parts.exchange, parts.life).endpoints(),
     "cloudevents": lambda parts: CloudEvents(parts.exchange).endpoints(),
     "knative": lambda parts: Knative(parts.life).endpoints(),
+    "aws-lambda": lambda parts: AwsLambda(parts.exchange, parts.environ).endpoints(),
+    "azure-functions": lambda parts: AzureFunctions(parts.exchange).endpoints(),
 }
 """Contract -> its routes."""
 
-BEHIND_A_PLATFORM = frozenset({"sagemaker", "sagemaker-multi-model", "vertex", "azure", "mlflow", "cloudevents", "knative"})
+BEHIND_A_PLATFORM = frozenset(
+    {
+        "sagemaker",
+        "sagemaker-multi-model",
+        "vertex",
+        "azure",
+        "mlflow",
+        "cloudevents",
+        "knative",
+        "aws-lambda",
+        "azure-functions",
+    }
+)
 """Contracts whose platforms authenticate callers themselves and pass on no key of ours, as MLflow's client has none."""
 
 
