@@ -332,6 +332,18 @@ class BrokenLog:
         return getattr(self._log, name)
 
 
+class Down:
+    """A port that nothing can be asked while a file is there."""
+
+    def __init__(self, port: Any, switch: Path) -> None:
+        self._port, self._switch = port, switch
+
+    def __getattr__(self, name: str) -> Any:
+        if self._switch.exists():
+            raise Transient(f"{self._switch.name}: nobody answers")
+        return getattr(self._port, name)
+
+
 def tell(word: str) -> None:
     sys.stdout.write(word + "\n")
     sys.stdout.flush()
@@ -348,10 +360,10 @@ def main() -> None:
     world = World(folder)
     listen = Listen(descriptor=options.get("descriptor"))
     services = Services(
-        objects=world.objects,
+        objects=Down(world.objects, folder / "objects-down"),  # type: ignore[arg-type]
         verifier=world.verifier,
         log=BrokenLog(world.log, folder / "disk-full"),  # type: ignore[arg-type]
-        online=world.online,
+        online=Down(world.online, folder / "online-down"),  # type: ignore[arg-type]
         clock=ManualClock(NOW),
         listen=listen,
         limits=msgspec.convert(options.get("limits", {}), Limits),

@@ -57,7 +57,8 @@ def examine(directory: Path, profile: str) -> list[Check]:
     packages = [_package(requirement) for requirement in requirements("skyloom")]
     ports = [_port("serving", settings.serving.port), _port("API and console", settings.api.port)]
     stores = [_store(each) for each in reach(settings)]
-    project = [_disk(directory), _writable(directory), *([] if told else _audit(directory, profile))]
+    recorded = [] if told else [*_audit(directory, profile), *_servers(directory, profile)]
+    project = [_disk(directory), _writable(directory), *recorded]
     return [*told, *(check() for check in machine), *project, *ports, *stores, *packages]
 
 
@@ -142,6 +143,23 @@ def _audit(directory: Path, profile: str) -> list[Check]:
             "audit log", "ok", f"{verdict.lines:,} {'change' if verdict.lines == 1 else 'changes'}, chained one to the next"
         )
     ]
+
+
+def _servers(directory: Path, profile: str) -> list[Check]:
+    """Whether the servers that run here obey the newest release, and could start without the object store."""
+    from skyloom.platform import open_platform
+    from skyloom.runtime.releases import serving_processes, troubles_of
+
+    checks: list[Check] = []
+    for each in serving_processes(open_platform(directory, profile)):
+        name, found = f"server {each.pid}", f"obeys release {each.number}" if each.release else "obeys nothing yet"
+        if troubles := troubles_of(each):
+            checks.append(Check(name, "missing", troubles[0].splitlines()[0], "skyloom releases"))
+        elif each.release and not each.copied:
+            checks.append(Check(name, "note", f"{found}, without a copy of its own", "make room on the disk"))
+        else:
+            checks.append(Check(name, "ok", found))
+    return checks
 
 
 def _port(name: str, port: int) -> Check:

@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
     },
     "Release": {
         "rollout": Entry("skyloom.cli.rollout:rollout", "How a rollout stands, with its evidence."),
+        "releases": Entry("skyloom.cli.releases:releases", "What was released, who obeys it, what is refused."),
         "promote": Entry("skyloom.cli.rollout:promote", "Make a version the champion, by hand."),
         "rollback": Entry("skyloom.cli.rollout:rollback", "End a rollout, or go back to the champion before."),
     },

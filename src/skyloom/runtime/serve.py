@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from skyloom.engines.local import notify_ready, tie_to_parent
 from skyloom.platform import Platform, open_platform
+from skyloom.runtime.later import LaterObjects
 from skyloom.runtime.logbook import logbook_secret
 from skyloom.runtime.releases import served_folder
 from skyloom.serving.logbook import Room
@@ -19,7 +20,7 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
     serving = platform.profile.serving
     wanted = serving.grpc_port if grpc_port is None else grpc_port
     return Services(
-        objects=platform.objects,
+        objects=LaterObjects(lambda: platform.objects),
         verifier=platform.verifier,
         log=platform.log,
         online=platform.online,
