@@ -184,8 +184,8 @@ def abandoned(folder: Path, count: int) -> list[str]:
 
 
 def test_bytes_of_a_client_that_look_like_a_frame_are_none(tmp_path: Path) -> None:
-    forged = b"".join(framed(b"m", 1, 0, b"forged", 0))
-    whole = b"".join(framed(b"m", 1, 0, b"before" + forged + b"after", 77))
+    forged = framed(b"m", 1, 0, b"forged", 0)
+    whole = framed(b"m", 1, 0, b"before" + forged + b"after", 77)
     found = list(frames(b"\1" + whole[1:], 0, len(whole), 77))
     assert found == [Damage(0, len(whole), torn=True)]
     assert [each.payload for each in frames(whole, 0, len(whole), 77) if isinstance(each, Frame)] == [

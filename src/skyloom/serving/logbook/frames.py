@@ -42,15 +42,15 @@ class Damage(NamedTuple):
     torn: bool
 
 
-def framed(model: bytes, rows: int, at_ms: int, payload: bytes, seed: int) -> tuple[bytes, bytes]:
-    """The head and the body of a frame: write the body first, so that no head is there before it.
+def framed(model: bytes, rows: int, at_ms: int, payload: bytes, seed: int) -> bytes:
+    """A frame.
 
-    >>> head, body = framed(b"late", 1, 7, b"receipt", 5)
-    >>> frame_at(head + body, 0, len(head + body), 5)
+    >>> frame = framed(b"late", 1, 7, b"receipt", 5)
+    >>> frame_at(frame, 0, len(frame), 5)
     Frame(start=0, end=43, model='late', rows=1, at_ms=7, payload=b'receipt')
     """
-    rest, body = _REST.pack(at_ms, len(payload), rows, len(model)), model + payload
-    return _HEAD.pack(MAGIC, zlib.crc32(body, zlib.crc32(rest, seed))) + rest, body
+    checked = _REST.pack(at_ms, len(payload), rows, len(model)) + model + payload
+    return _HEAD.pack(MAGIC, zlib.crc32(checked, seed)) + checked
 
 
 def frame_at(found: Bytes, at: int, end: int, seed: int) -> Frame | None:
@@ -62,9 +62,10 @@ def frame_at(found: Bytes, at: int, end: int, seed: int) -> Frame | None:
     stop = at + HEAD + named + length
     if stop > end:
         return None
-    body = found[at + HEAD : stop]
-    if zlib.crc32(body, zlib.crc32(head[_HEAD.size :], seed)) != _HEAD.unpack_from(head)[1]:
+    checked = found[at + _HEAD.size : stop]
+    if zlib.crc32(checked, seed) != _HEAD.unpack_from(head)[1]:
         return None
+    body = checked[_REST.size :]
     return Frame(at, stop, body[:named].decode(), rows, at_ms, body[named:])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skyloom.kernel.ids import new_id
-from skyloom.serving.logbook.frames import HEAD, Damage, Frame, frame_at, framed
+from skyloom.serving.logbook.frames import HEAD, Damage, Frame, frame_at
 from skyloom.serving.logbook.mark import MarkFile, boot
 from skyloom.serving.logbook.segment import Segment
 
@@ -86,9 +86,9 @@ class Journal:
         """Keep receipts; ``False`` when there is no room for them on the disk."""
         with self._guard:
             segment = self._segments[-1] if self._segments else None
-            if segment is None or not segment.write(*framed(model, rows, at_ms, payload, segment.seed)):
+            if segment is None or not segment.write(model, rows, at_ms, payload):
                 segment = self._another(HEAD + len(model) + len(payload))
-                if segment is None or not segment.write(*framed(model, rows, at_ms, payload, segment.seed)):
+                if segment is None or not segment.write(model, rows, at_ms, payload):
                     return False
             self.rows += rows
         return True
@@ -96,7 +96,8 @@ class Journal:
     @property
     def bytes(self) -> int:
         """Bytes that wait to be forwarded."""
-        return sum([each.written - each.forwarded for each in list(self._segments)])
+        segments = list(self._segments)
+        return sum([each.written - each.forwarded for each in segments])
 
     def blocked(self) -> bool:
         """Whether the disk had no room a moment ago."""
@@ -120,7 +121,7 @@ class Journal:
 
     def done(self, segment: Segment, upto: int, rows: int) -> None:
         """The bytes of a segment before ``upto`` need no forwarding any more."""
-        segment.forwarded = upto
+        segment.done(upto)
         with self._guard:
             self.rows -= rows
 
@@ -181,6 +182,8 @@ class Journal:
         except OSError as error:
             self._rest(error)
             return None
+        if self._segments:
+            self._segments[-1].read_from_now_on()
         self._segments.append(segment)
         return segment
 
@@ -244,32 +247,27 @@ def _gathered(
     segment: Segment, doubt: tuple[int, int], most_rows: int, most_bytes: int
 ) -> Iterator[Batch | tuple[Segment, Damage]]:
     """The batches of one segment, and its damages where they lie. What is in doubt makes batches of its own."""
-    gathered: list[Frame] = []
+    gathered, rows, doubtful = list[Frame](), 0, False
 
     def batch() -> Batch:
-        made = Batch(segment, tuple(gathered), gathered[0].start, gathered[-1].end, _doubted(segment, gathered[0], doubt))
-        gathered.clear()
-        return made
+        return Batch(segment, tuple(gathered), gathered[0].start, gathered[-1].end, doubtful)
 
     for each in segment.waiting():
         if isinstance(each, Damage):
             if gathered:
                 yield batch()
+                gathered, rows = [], 0
             yield segment, each
             continue
-        if gathered and (
-            sum(frame.rows for frame in gathered) + each.rows > most_rows
-            or each.end - gathered[0].start > most_bytes
-            or _doubted(segment, each, doubt) is not _doubted(segment, gathered[0], doubt)
-        ):
+        doubted = (segment.number, each.start) < doubt
+        full = rows + each.rows > most_rows or (gathered and each.end - gathered[0].start > most_bytes)
+        if gathered and (full or doubted is not doubtful):
             yield batch()
+            gathered, rows = [], 0
         gathered.append(each)
+        rows, doubtful = rows + each.rows, doubted
     if gathered:
         yield batch()
-
-
-def _doubted(segment: Segment, frame: Frame, doubt: tuple[int, int]) -> bool:
-    return (segment.number, frame.start) < doubt
 
 
 def _locked(folder: Path) -> int | None:

@@ -205,6 +205,8 @@ class Logbook:
         return sum(journal.rows for journal in self._journals())
 
     def _bytes(self) -> int:
+        if self._journal is not None and not self._left:
+            return self._journal.bytes
         return sum([journal.bytes for journal in self._journals()])
 
     def _age(self) -> float:

@@ -7,13 +7,15 @@ system's cache at once and outlives the death of the process, and after `sync` t
 import mmap
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from skyloom.serving.logbook.frames import Damage, Frame, frames
+from skyloom.serving.logbook.frames import HEAD, Damage, Frame, framed, frames
 
 _NAME = re.compile(r"(\d{10})-([0-9a-f]{8})\.segment")
 _ZEROS = bytes(1 << 16)
+_Place = tuple[int, int, bytes, int, int]
 
 
 class Segment:
@@ -29,6 +31,7 @@ class Segment:
         self.size = os.fstat(handle).st_size
         self.found = mmap.mmap(handle, self.size)
         self.written = self.forwarded = self.synced = 0
+        self._fresh: deque[_Place] | None = None
 
     @classmethod
     def make(cls, folder: Path, number: int, size: int) -> "Segment":
@@ -37,11 +40,13 @@ class Segment:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(handle, 0, size)
-            return cls(path, handle)
+            segment = cls(path, handle)
         except BaseException:
             os.close(handle)
             path.unlink()
             raise
+        segment._fresh = deque()
+        return segment
 
     @classmethod
     def open(cls, path: Path) -> "Segment | None":
@@ -59,20 +64,39 @@ class Segment:
         """The files of segments in a folder, oldest first."""
         return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
-    def write(self, head: bytes, body: bytes) -> bool:
+    def write(self, model: bytes, rows: int, at_ms: int, payload: bytes) -> bool:
         """Add a frame; ``False`` when it does not fit any more."""
-        at, start = self.written, self.written + len(head)
-        end = start + len(body)
+        at = self.written
+        end = at + HEAD + len(model) + len(payload)
         if end > self.size:
             return False
-        self.found[start:end] = body
-        self.found[at:start] = head
+        self.found[at:end] = framed(model, rows, at_ms, payload, self.seed)
         self.written = end
+        if self._fresh is not None:
+            self._fresh.append((at, end, model, rows, at_ms))
         return True
 
     def waiting(self) -> Iterator[Frame | Damage]:
-        """What is written and not forwarded yet."""
-        return frames(self.found, self.forwarded, self.written, self.seed)
+        """What is written and not forwarded yet; read and checked, unless this process has just written it."""
+        fresh = self._fresh
+        if fresh is None:
+            return frames(self.found, self.forwarded, self.written, self.seed)
+        return self._written_here(list(fresh))
+
+    def read_from_now_on(self) -> None:
+        """Forget where frames are: what waits is found in the file again, however much that becomes."""
+        self._fresh = None
+
+    def done(self, upto: int) -> None:
+        """What is before the byte ``upto`` was forwarded."""
+        self.forwarded = upto
+        fresh = self._fresh
+        while fresh and fresh[0][1] <= upto:
+            fresh.popleft()
+
+    def _written_here(self, places: list["_Place"]) -> Iterator[Frame]:
+        for at, end, model, rows, at_ms in places:
+            yield Frame(at, end, model.decode(), rows, at_ms, self.found[at + HEAD + len(model) : end])
 
     def sync(self) -> None:
         """Bring what is written to the disk."""
@@ -86,6 +110,7 @@ class Segment:
             zeros = _ZEROS[: self.written - at]
             self.found[at : at + len(zeros)] = zeros
         self.written = self.forwarded = self.synced = 0
+        self._fresh = deque()
 
     def renumber(self, number: int) -> None:
         """Take the place behind all others; it must be empty."""
