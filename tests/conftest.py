@@ -1,5 +1,6 @@
 """What all tests may ask for, and what the report says about the services they ran on."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,6 +30,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
             raise pytest.UsageError(
                 f"{item.nodeid} is not kept with its group {group}: pytest and xdist do not fit together"
             )
+
+
+@pytest.fixture
+def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Says a line at the end of the report: what a proof counted."""
+    notes: list[str] = request.config.stash.setdefault(NOTES, [])
+    return notes.append
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,20 +1,26 @@
 """The release that serving obeys: swapped whole under load, and never one that cannot be trusted."""
 
+import http.client
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from serving_world import NOW, Arm, ServerProcess, World, mint, until
+from serving_world import NOW, Arm, ServerProcess, World, ask, mint, until
 
 from skyloom.delivery.release import POINTER
 from skyloom.kernel.ids import canonical_json
 from skyloom.kernel.records.release import SignedRelease
 from skyloom.kernel.sticky import bucket_of
 from skyloom.stores.keys.local import LocalSigner
+
+SWAPS = int(os.environ.get("SKYLOOM_SWAPS", "50"))
+"""Releases that are swapped under load; ``make soak`` takes many more."""
 
 Running = tuple[World, ServerProcess, Any]
 
@@ -47,7 +53,7 @@ def refusals(server: ServerProcess) -> float:
 
 
 class Load:
-    """Clients that ask without a pause and keep every answer."""
+    """Clients that ask without a pause, over connections that they keep, and keep every answer."""
 
     def __init__(self, server: ServerProcess, clients: int = 3) -> None:
         self._server, self._stop = server, threading.Event()
@@ -56,10 +62,13 @@ class Load:
 
     def _run(self, client: int) -> None:
         number = 0
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=20)
+        headers = {"Authorization": f"Bearer {self._server.key}"}
         while not self._stop.is_set():
             rows = [{**FLIGHT, "flight_id": f"c{client}-{number}-{i}"} for i in range(3)]
             number += 1
-            self.answers.append(self._server.ask("POST", "/predict/late", {"instances": rows}))
+            self.answers.append(ask(connection, "POST", "/predict/late", {"instances": rows}, headers))
+        connection.close()
 
     def __enter__(self) -> "Load":
         for thread in self._threads:
@@ -72,29 +81,69 @@ class Load:
             thread.join()
 
 
-def test_swaps_under_load_fail_nothing_and_mix_nothing(running: Running) -> None:
+def test_swaps_under_load_fail_nothing_and_mix_nothing(running: Running, note: Callable[[str], None]) -> None:
+    """Version, release and score of each answer belong together, and its receipt says the same."""
     world, server, stored = running
     packages = {version: world.package(version / 100) for version in range(1, 5)}
     published = {obeyed(server): 1}
     with Load(server) as load:
-        for swap in range(16):
+        for swap in range(SWAPS):
             version = swap % 4 + 1
             release = world.publish(world.release({"late": champion(version, packages[version])}, (stored,)))[:12]
             published[release] = version
             until(lambda release=release: obeyed(server) == release)
-    assert len(load.answers) > 16
-    seen = set()
-    for status, answer in load.answers:
-        assert status == 200, answer
-        (release,) = {each["release"] for each in answer["predictions"]}
-        version = published[release]
-        seen.add(release)
-        assert {each["version"] for each in answer["predictions"]} == {version}
-        assert {each["score"] for each in answer["predictions"]} == {float(np.float32(version / 100))}
-    assert len(seen) > 5
-    versions = {each["id"]: each["version"] for _, answer in load.answers for each in answer["predictions"]}
+    failed = [answer for status, answer in load.answers if status != 200]
+    rows = [tuple(answer["predictions"]) for status, answer in load.answers if status == 200]
+    mixed = [
+        answer
+        for answer in rows
+        if len({each["release"] for each in answer}) > 1 or any(not belongs(each, published) for each in answer)
+    ]
+    served = {each["release"] for answer in rows for each in answer}
+    note(
+        f"{SWAPS} release swaps under load: {len(load.answers):,} answers from {len(served)} releases, "
+        f"{len(failed)} failed, {len(mixed)} mixed"
+    )
+    assert (failed, mixed) == ([], [])
+    assert len(load.answers) > SWAPS
+    assert len(served) > SWAPS // 3
+    versions = {each["id"]: each["version"] for answer in rows for each in answer}
     logged = until(lambda: (found := {e.id: e.version for e in world.receipts()}).keys() >= versions.keys() and found)
     assert all(logged[each] == version for each, version in versions.items())
+
+
+def belongs(answer: dict[str, Any], published: dict[str, int]) -> bool:
+    version = published[answer["release"]]
+    return answer["version"] == version and answer["score"] == float(np.float32(version / 100))
+
+
+def test_a_request_under_way_is_finished_by_the_release_that_began_it(running: Running) -> None:
+    """However long it takes: it is made longer until a swap falls into it."""
+    world, server, stored = running
+    slow, quick = world.package(0.03, "lags"), world.package(0.04)
+    for distance in (50.0, 200.0, 800.0, 3_200.0):  # so many thousand turns of a loop, for each of 17 rows: asked aside
+        first = world.publish(world.release({"late": champion(3, slow)}, (stored,)))
+        until(lambda first=first: obeyed(server) == first[:12])
+        rows = {"instances": [{**FLIGHT, "distance": distance}] * 17}
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(server.ask, "POST", "/predict/late", rows)
+            until(lambda asked=asked: under_way(server) > 0 or asked.done())
+            second = world.publish(world.release({"late": champion(4, quick)}, (stored,)))
+            until(lambda second=second: obeyed(server) == second[:12])
+            straddled = not asked.done()
+            status, answer = asked.result()
+        assert status == 200, answer
+        if straddled:
+            break
+    assert straddled
+    assert {(each["release"], each["version"]) for each in answer["predictions"]} == {(first[:12], 3)}
+
+
+def under_way(server: ServerProcess) -> float:
+    lines = server.ask("GET", "/metrics")[1].splitlines()
+    return sum(
+        float(line.split()[-1]) for line in lines if line.startswith('skyloom_under_way{model="late",where="threads"}')
+    )
 
 
 def test_a_release_that_cannot_be_trusted_is_refused_and_the_old_one_serves_on(running: Running, tmp_path: Path) -> None:
