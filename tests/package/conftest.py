@@ -1,6 +1,8 @@
 """Small models, fitted once."""
 
 import hashlib
+import sys
+from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -11,6 +13,8 @@ from skyloom.kernel.errors import NotFound
 from skyloom.kernel.schema import Type
 from skyloom.package import Input, Signature
 from skyloom.training.convert import convert
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 SIGNATURE = Signature((Input("carrier", Type.STRING), Input("miles", Type.FLOAT), Input("hour", Type.INT)), "binary")
 

@@ -16,6 +16,7 @@ from skyloom.kernel.errors import PackageError
 from skyloom.package.store import MODEL, Content
 
 _MEGABYTE = 2**20
+_CLOCK = 10
 _LAST_WORDS = 4_096
 _PASSED_ON = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
@@ -23,7 +24,7 @@ _PASSED_ON = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 class Allowance(msgspec.Struct, frozen=True):
     """What a package may need to be loaded and asked its golden rows.
 
-    ``seconds`` of processor time, and one more for each 4 MiB of its model; four times as many of the clock.
+    ``seconds`` of processor time, and one more for each 4 MiB of its model; ten times as many of the clock.
     ``megabytes`` (2^20 bytes) of memory, and eight times the size of its model.
     """
 
@@ -71,11 +72,11 @@ def try_out(content: Content, allowance: Allowance | None = None) -> None:
             input=msgspec.msgpack.encode(task),
             capture_output=True,
             env=_environment(),
-            timeout=4 * seconds,
+            timeout=_CLOCK * seconds,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise _broke(content, f"it did not end in {4 * seconds} s") from error
+        raise _broke(content, f"it did not end in {_CLOCK * seconds} s") from error
     if ended.returncode != 0:
         raise _broke(content, _how(ended, seconds, time.monotonic() - begun))
     verdict = msgspec.json.decode(ended.stdout, type=Verdict)
