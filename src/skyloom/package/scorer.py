@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from skyloom.kernel.errors import PackageError
 from skyloom.package.inspection import inspect_model
 from skyloom.package.signature import MISSING_STRING, Input, Signature
+from skyloom.package.single import SingleRow, Value
 
-Value = float | int | str | bool | None
+__all__ = ["Scorer", "Value"]
 
 
 class Scorer:
@@ -43,30 +44,10 @@ class Scorer:
 
     def score_row(self, values: Sequence[Value]) -> float:
         """The score of one row: its values in the order of the signature, ``None`` for what is missing."""
-        feed, numbers, texts = self._buffers()
-        position, text = 0, 0
-        with np.errstate(over="ignore"):  # a number beyond float32 is infinite, as in training
-            for each, value in zip(self.signature.inputs, values, strict=True):
-                if each.is_text:
-                    texts[text][0, 0] = MISSING_STRING if value is None else value
-                    text += 1
-                else:
-                    numbers[position] = np.nan if value is None else value
-                    position += 1
-        return float(self._session.run(self._outputs, feed)[0][0])
-
-    def _buffers(self) -> tuple[dict[str, Any], NDArray[np.float32], list[NDArray[Any]]]:
-        """This thread's own one-row inputs, used again for each row."""
-        made = getattr(self._local, "made", None)
-        if made is None:
-            inputs = self.signature.inputs
-            numbers = np.zeros(sum(not each.is_text for each in inputs), np.float32)
-            texts = [np.full((1, 1), MISSING_STRING, object) for each in inputs if each.is_text]
-            places, cells = iter(numbers.reshape(-1, 1, 1)), iter(texts)
-            feed = {each.name: next(cells) if each.is_text else next(places) for each in inputs}
-            used = {name: array for name, array in feed.items() if name in self._used}
-            made = self._local.made = (used, numbers, texts)
-        return made
+        row: SingleRow | None = getattr(self._local, "row", None)
+        if row is None:
+            row = self._local.row = SingleRow(self._session, self.signature, self._used)
+        return row.score(values)
 
     def score_rows(self, rows: Sequence[Sequence[Value]]) -> list[float]:
         """The scores of rows, each as in `score_row` and equal to it, bit for bit."""

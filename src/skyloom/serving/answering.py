@@ -24,6 +24,8 @@ _SHORT_S = 0.002
 _LONG_S = 0.02
 _STRIKES = 3
 """A version that took `_LONG_S` on the event loop so often is slow after all: its golden rows did not show it."""
+_FORGIVEN = 0.25
+"""What a quick answer takes off: who is only kept waiting by a busy machine now and then is not slow."""
 
 
 class Answering:
@@ -31,7 +33,7 @@ class Answering:
 
     def __init__(self, predictor: Predictor, bulk: BulkPredictor, turns: Turns, executor: Executor) -> None:
         self._predictor, self._bulk, self._turns, self._executor = predictor, bulk, turns, executor
-        self._strikes: dict[str, int] = {}
+        self._strikes: dict[str, float] = {}
 
     async def predict(
         self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]
@@ -62,14 +64,19 @@ class Answering:
         return await self._turns.aside(route.model.name, took_s, long, *arguments)
 
     def _watched(self, route: LoadedRoute, function: Callable[..., _T], *arguments: Any) -> _T:
-        """What a function answers; a version that takes long gets a strike."""
+        """What a function answers; a version that takes long gets a strike, of which quick answers take something off."""
         begun = time.perf_counter()
         try:
             return function(*arguments)
         finally:
             if time.perf_counter() - begun > _LONG_S:
-                for each in route.arms:
-                    self._strikes[each.arm.package] = self._strikes.get(each.arm.package, 0) + 1
+                self._strike(route, 1.0)
+            elif self._strikes:
+                self._strike(route, -_FORGIVEN)
+
+    def _strike(self, route: LoadedRoute, weight: float) -> None:
+        for each in route.arms:
+            self._strikes[each.arm.package] = max(self._strikes.get(each.arm.package, 0.0) + weight, 0.0)
 
     def _is_slow(self, route: LoadedRoute) -> bool:
         strikes = self._strikes
