@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from skyloom.delivery.canary import Limits
-from skyloom.delivery.release import POINTER, current, load, publish
+from skyloom.delivery.release import POINTER, current, history, load, publish
 from skyloom.delivery.rollout import Plan, begin, finish
 from skyloom.delivery.routes import canary_share, champion_of, champion_only, route_for, with_canary
 from skyloom.kernel.errors import Conflict, NotFound, Refused
@@ -131,3 +131,19 @@ def test_a_ramp_only_adds_units_to_the_canary():
     steps = [canaries(share) for share in (100, 500, 2_500, 5_000)]
     assert all(smaller < greater for smaller, greater in pairwise(steps))
     assert champion_of(with_canary(ROUTE, 2, "p2", 100, "salt")).version == 1
+
+
+def test_the_history_goes_back_as_far_as_releases_are_stored_and_trusted():
+    store, key = Store(), Key()
+    assert list(history(store, key)) == []
+    ids = []
+    for number in (1, 2, 3, 4):
+        before = ids[-1] if ids else ""
+        made = msgspec.structs.replace(FIRST, number=number, before=before)
+        ids.append(publish(store, key, made, before.encode() or None))
+    assert [(id, release.number) for id, release in history(store, key)] == list(zip(ids[::-1], (4, 3, 2, 1), strict=True))
+    del store.content[ids[0]]
+    assert [release.number for _, release in history(store, key)] == [4, 3, 2]
+    store.content[ids[1]] = store.content[ids[1]].replace(b"key-1", b"key-2")
+    with pytest.raises(Refused, match="trusted"):
+        list(history(store, key))

@@ -51,6 +51,12 @@ class StandingFile:
             os.ftruncate(self._handle, len(content))
             self._told = standing
 
+    def close(self) -> None:
+        """Stand nowhere any more; so does a process that ends."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
     def _begin(self) -> int:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = new_id("serving")
