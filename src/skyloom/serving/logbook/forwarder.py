@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -146,7 +147,8 @@ class Forwarder:
         ids: set[str] = set()
         while batches := self._log.read(topic, offset):
             for batch in batches:
-                ids.update(each.id for each in _IDS.decode(batch.payload))
+                with suppress(msgspec.DecodeError):  # what cannot be read holds none of ours
+                    ids.update(each.id for each in _IDS.decode(batch.payload))
             offset = batches[-1].end
         return ids
 

@@ -76,10 +76,16 @@ class Journal:
         found: list[Journal] = []
         for folder in sorted(root.glob(f"{_PREFIX}_*")):
             lock = _locked(folder)
-            if lock is not None:
+            if lock is None:
+                continue
+            try:
                 journal = cls(folder, lock, segment_bytes)
                 journal._recover()
-                found.append(journal)
+            except OSError as error:  # it is looked at again
+                os.close(lock)
+                _log.error("%s cannot be taken over now: %s", folder, error)
+                continue
+            found.append(journal)
         return found
 
     def write(self, model: bytes, rows: int, at_ms: int, payload: bytes) -> bool:
@@ -134,10 +140,13 @@ class Journal:
     def set_aside(self, segment: Segment, damage: Damage) -> None:
         """Keep damaged bytes where somebody can look at them."""
         folder = self.folder.parent / _DAMAGED
-        folder.mkdir(mode=0o700, exist_ok=True)
-        name = f"{self.folder.name}-{segment.number}-{damage.start}"
-        (folder / name).write_bytes(segment.found[damage.start : damage.end])
-        (folder / name).chmod(0o600)
+        path = folder / f"{self.folder.name}-{segment.number}-{damage.start}"
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_bytes(segment.found[damage.start : damage.end])
+        except OSError as error:
+            _log.error("%s could not be written: what it was to hold is gone: %s", path, error)
 
     def sync(self) -> None:
         """Bring to the disk what neither it nor the log has."""

@@ -162,6 +162,18 @@ class Logbook:
 
     def _run(self) -> None:
         while True:
+            try:
+                self._turns()
+            except Exception:  # noqa: BLE001  # the edge of this thread: whatever a file holds, others are to be logged
+                self._metrics.logbook_failures.inc()
+                _log.exception("the logbook stumbled, and goes on")
+                if self._stopped.wait(_REST_S):
+                    return
+            else:
+                return
+
+    def _turns(self) -> None:
+        while True:
             self._take_over()
             self._arrived.wait(LEFT_S if not self._left else 0.0)
             self._stopped.wait(GATHER_S)
