@@ -33,20 +33,30 @@ def request(method: str, path: str, key: str, body: object = None, **headers: st
 
 
 class Client:
-    """One connection, kept for as long as the server keeps it, opened again when it was closed between two requests."""
+    """One connection, kept for as long as the server keeps it, opened again when it was closed between two requests, and
+    after each ``lasts`` requests, if that is given."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, lasts: int = 0) -> None:
+        self._port, self.lasts, self.asked = port, lasts, 0
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self.local = 0
+        """The port of this end."""
+        self.broken = 0
+        """The port of this end of the last connection that broke."""
 
     async def ask(self, content: bytes) -> Answered:
+        self.asked += 1
+        if self.lasts and self.asked % self.lasts == 0:
+            self.close()
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self.local = self._streams[1].get_extra_info("sockname")[1]
         reader, writer = self._streams
         try:
             writer.write(content)
             answered = await read_answer(reader)
         except BaseException:
+            self.broken = self.local
             self.close()
             raise
         if answered.headers.get("connection") == "close":

@@ -350,7 +350,7 @@ def tell(word: str) -> None:
 
 
 def main() -> None:
-    from skyloom.engines.local.child import tie_to_parent
+    from skyloom.engines.local.child import notify_ready, tie_to_parent
     from skyloom.serving.aws_lambda.function import serve_function
     from skyloom.serving.services import Limits, Listen, Services
     from skyloom.serving.worker import serve
@@ -372,7 +372,7 @@ def main() -> None:
         on_listen=lambda port: tell(str(port)),
         grpc=Listen() if options.get("grpc") else None,
         on_grpc=lambda port: tell(str(port)),
-        on_ready=lambda: tell("ready"),
+        on_ready=lambda: (tell("ready"), notify_ready())[0],
         contracts=options.get("contracts", DEFAULT),
         model=options.get("model"),
         trust_platform=options.get("trust_platform", False),

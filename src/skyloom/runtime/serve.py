@@ -11,13 +11,14 @@ from skyloom.runtime.later import LaterObjects
 from skyloom.runtime.logbook import logbook_secret
 from skyloom.runtime.releases import served_folder
 from skyloom.serving.logbook import Room
+from skyloom.serving.pace import pace_of
 from skyloom.serving.services import Limits, Listen, Services
 from skyloom.serving.worker import serve
 
 
 def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None) -> Services:
     """The ports that serving needs, and no others. ``grpc_port`` goes before the profile's; its address is that of HTTP."""
-    serving = platform.profile.serving
+    serving, pace = platform.profile.serving, pace_of(os.environ)
     wanted = serving.grpc_port if grpc_port is None else grpc_port
     return Services(
         objects=LaterObjects(lambda: platform.objects),
@@ -28,7 +29,11 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
         logbook=platform.state / "logbook",
         served=served_folder(platform),
         secret=logbook_secret(platform),
-        limits=Limits(logbook=Room(waiting=int(serving.logbook_gigabytes * 1e9 / serving.workers))),
+        limits=Limits(
+            logbook=Room(waiting=int(serving.logbook_gigabytes * 1e9 / serving.workers)),
+            lame_duck_seconds=pace.lame_duck_s,
+            drain_seconds=pace.drain_s,
+        ),
         listen=listen,
         on_ready=notify_ready,
         grpc=None if wanted is None else Listen(listen.address, wanted),

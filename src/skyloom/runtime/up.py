@@ -19,9 +19,12 @@ from skyloom.platform import Platform
 from skyloom.runtime.control import reconcile
 from skyloom.runtime.logbook import logbook_secret
 from skyloom.runtime.state import actor, applied
+from skyloom.serving.pace import pace_of
 
 KEY_FILE = "api.key"
 _ADDRESS = "127.0.0.1"
+
+_SPARE_S = 1.5
 
 _log = logging.getLogger("skyloom.up")
 
@@ -54,7 +57,9 @@ def up(platform: Platform, profile: str, on_ready: Callable[[Running], None]) ->
         grpc = _grpc_port(platform, stack)
         running = Running(os.getpid(), profile, _url(serving), _url(api), f"{_ADDRESS}:{grpc}" if grpc else "")
         (platform.state / "up.json").write_bytes(msgspec.json.encode(running))
-        supervisor = Supervisor(_children(platform, profile, serving, api, grpc), _note, lambda: on_ready(running))
+        supervisor = Supervisor(
+            _children(platform, profile, serving, api, grpc), _note, lambda: on_ready(running), grace_s=_grace_s()
+        )
         return supervisor.run()
 
 
@@ -100,12 +105,18 @@ def _children(
         return ChildSpec("work" if platform.profile.stream.workers == 1 else f"work-{number}", words, environment, ())
 
     def server(number: int) -> ChildSpec:
-        made = child(f"serving-{number}", "runtime.serve", serving)
+        made = msgspec.structs.replace(child(f"serving-{number}", "runtime.serve", serving), at_once=True)
         return made if grpc is None else msgspec.structs.replace(made, command=(*made.command, str(grpc)))
 
     servers = [server(number) for number in range(1, platform.profile.serving.workers + 1)]
     workers = [worker(number) for number in range(1, platform.profile.stream.workers + 1)]
     return [*servers, *workers, child("schedule", "runtime.schedule"), child("api", "api.main", api)]
+
+
+def _grace_s() -> float:
+    """How long children have to end: serving's lame duck, its drain, and a little."""
+    pace = pace_of(os.environ)
+    return pace.lame_duck_s + pace.drain_s + _SPARE_S
 
 
 def _listen(port: int) -> socket.socket:

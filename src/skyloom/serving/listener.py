@@ -15,6 +15,8 @@ from skyloom.serving.services import Listen
 _SocketHolder: Any = getattr(_net, "SocketHolder")  # noqa: B009  # its constructor is missing in the stubs
 
 BACKLOG = 1024
+_CONNECTIONS = 16_384
+"""How many connections there may be: slow ones must not keep others out. Granian accepts no more when there are so many."""
 _HEAD_MS = 10_000
 """How long a client may take to send the head of a request, in ms."""
 
@@ -43,14 +45,17 @@ def listening(listen: Listen) -> socket.socket:
 class HttpServer(_Embedded):
     """Granian in this event loop, on a socket that we made and keep."""
 
-    def __init__(self, target: Any, listener: socket.socket, interface: Interfaces = Interfaces.RSGI) -> None:
+    def __init__(
+        self, target: Any, listener: socket.socket, interface: Interfaces = Interfaces.RSGI, head_ms: int = _HEAD_MS
+    ) -> None:
         super().__init__(
             target,
             interface=interface,
             websockets=False,
             log_enabled=False,
             backlog=BACKLOG,
-            http1_settings=HTTP1Settings(header_read_timeout=_HEAD_MS),
+            backpressure=_CONNECTIONS,
+            http1_settings=HTTP1Settings(header_read_timeout=head_ms),
         )
         self._descriptor = os.dup(listener.fileno())  # Granian closes it, ours stays open
 

@@ -28,6 +28,8 @@ class Limits(msgspec.Struct, frozen=True):
     body_bytes: int = 1_000_000
     tensor_bytes: int = 16 * 2**20
     """The longest body of tensors, unpacked, and the longest message of gRPC."""
+    head_seconds: float = 10.0
+    """How long a client may take to send the head of a request."""
     body_seconds: float = 10.0
     """How long a client may take to send its body."""
     patience_seconds: float = 0.05

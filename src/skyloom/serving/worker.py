@@ -103,7 +103,7 @@ class Worker:
             await asyncio.to_thread(self._obedience.look)  # who connects meanwhile waits, and finds a release
             grpc = await self._grpc()
             self._obedience.start(lambda: loop.call_soon_threadsafe(self._services.on_ready))
-            server = HttpServer(self._app, listener)
+            server = HttpServer(self._app, listener, head_ms=int(self._services.limits.head_seconds * 1e3))
             serving = asyncio.create_task(server.serve())
             ending = asyncio.create_task(asked_to_end.wait())
             await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)

@@ -11,13 +11,15 @@ from skyloom.engines.local.group import has_ended, kill_group
 
 
 class ChildSpec(msgspec.Struct, frozen=True):
-    """A process to keep alive. ``environment`` is added to ours; ``pass_fds`` are open sockets that it inherits."""
+    """A process to keep alive. ``environment`` is added to ours; ``pass_fds`` are open sockets that it inherits. Who waits
+    for a server that died waits ``at_once``: it is started again without a pause if it had become ready."""
 
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = {}
     pass_fds: tuple[int, ...] = ()
     directory: str | None = None
+    at_once: bool = False
 
 
 class ChildProcess:

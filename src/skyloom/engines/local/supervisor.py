@@ -11,7 +11,7 @@ from types import FrameType
 import msgspec
 
 from skyloom.engines.local.process import ChildProcess, ChildSpec
-from skyloom.engines.local.restart import Restarts
+from skyloom.engines.local.restart import QUICK_S, Restarts
 
 GRACE_S = 8.0
 READY_WITHIN_S = 60.0
@@ -49,7 +49,8 @@ class _Place:
 
 
 class Supervisor:
-    """Starts children, starts again those that die, and ends all of them on SIGTERM or SIGINT, within ten seconds.
+    """Starts children, starts again those that die, and ends all of them on SIGTERM or SIGINT: asked to, they have
+    ``grace_s`` seconds (8, if that is not given).
 
     ``on_event`` hears of everything that happens to a child; ``on_ready`` is called once, when every child has said that
     it is ready. A child that is not ready within a minute of its start is killed and started again. Children that call
@@ -61,7 +62,10 @@ class Supervisor:
         children: Sequence[ChildSpec],
         on_event: Callable[[ChildEvent], None] = lambda event: None,
         on_ready: Callable[[], None] = lambda: None,
+        *,
+        grace_s: float | None = None,
     ) -> None:
+        self._grace_s = GRACE_S if grace_s is None else grace_s
         self._places = [_Place(spec) for spec in children]
         self._on_event = on_event
         self._on_ready: Callable[[], None] | None = on_ready
@@ -97,7 +101,7 @@ class Supervisor:
         try:
             place.process = ChildProcess(place.spec)
         except OSError as error:
-            self._died(place, None, f"cannot be started: {error}")
+            self._died(place, None, was_ready=False, detail=f"cannot be started: {error}")
             return
         self._selector.register(place.process.ready_fd, selectors.EVENT_READ, place)
         self._tell("started", place, place.process.pid)
@@ -132,15 +136,22 @@ class Supervisor:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(process.ready_fd)
             detail = process.bury()
-            place.process, place.ready = None, False
+            place.process, was_ready = None, place.ready
+            place.ready = False
             if self._ending:
                 self._tell("stopped", place, process.pid, detail)
             else:
-                self._died(place, process.pid, f"not ready within {READY_WITHIN_S:.0f} s" if place.late else detail)
+                self._died(
+                    place,
+                    process.pid,
+                    was_ready=was_ready,
+                    detail=f"not ready within {READY_WITHIN_S:.0f} s" if place.late else detail,
+                )
 
-    def _died(self, place: _Place, pid: int | None, detail: str) -> None:
+    def _died(self, place: _Place, pid: int | None, *, was_ready: bool, detail: str) -> None:
         now = time.monotonic()
-        place.restarts = place.restarts.after_death(now - place.started)
+        forgiven = place.spec.at_once and was_ready
+        place.restarts = place.restarts.after_death(QUICK_S if forgiven else now - place.started)
         place.due = now + place.restarts.delay_s
         self._tell("failing" if place.restarts.failing else "died", place, pid, detail)
 
@@ -148,7 +159,7 @@ class Supervisor:
         self._ending = True
         for process in self._living():
             process.terminate()
-        deadline = time.monotonic() + GRACE_S
+        deadline = time.monotonic() + self._grace_s
         while self._living() and time.monotonic() < deadline:
             self._wait(signals, deadline)
         for process in self._living():

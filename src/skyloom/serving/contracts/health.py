@@ -15,12 +15,17 @@ class Health:
     def endpoints(self) -> list[Endpoint]:
         return [
             Endpoint("GET", "/health/live", OPEN, self.live),
+            Endpoint("GET", "/health/startup", OPEN, self.startup),
             Endpoint("GET", "/health/ready", OPEN, self.ready),
             Endpoint("GET", "/metrics", "read", self.metrics),
         ]
 
     async def live(self, call: Call) -> Reply:
         return reply({"live": True})
+
+    async def startup(self, call: Call) -> Reply:
+        """200 once there is a release, also while the process ends: a probe for a slow start, that nobody ends early."""
+        return reply({"started": True}) if call.loaded else problem(503, self._life.not_ready(None))
 
     async def ready(self, call: Call) -> Reply:
         why = self._life.not_ready(call.loaded)
