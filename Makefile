@@ -4,7 +4,7 @@ UV := $(shell command -v uv 2>/dev/null || echo $(CURDIR)/.venv-uv/bin/uv)
 BIN := .venv/bin
 RUN := $(CURDIR)/$(BIN)
 
-.PHONY: demo test check bench bench-features lock setup clean soak services
+.PHONY: demo test check bench bench-features bench-serving lock setup clean soak services
 
 demo: setup
 	$(BIN)/skyloom demo
@@ -25,9 +25,14 @@ bench: setup
 bench-features: setup
 	$(BIN)/python -m bench features
 
-# The same tests with many more random histories: about an hour.
+# Beside FastAPI, BentoML, MLServer, LitServe, Ray Serve, MLflow and KServe, likewise: servers on core 0, the load on core 1.
+bench-serving: setup
+	$(BIN)/python -m bench serving
+
+# The same tests with many more random histories, release swaps and hostile files: about an hour and a half.
 soak: setup
 	SKYLOOM_HISTORIES=20000 $(BIN)/pytest -n 2 --dist loadgroup tests/features
+	SKYLOOM_HOSTILE=210 SKYLOOM_SWAPS=1000 $(BIN)/pytest --timeout 3600 tests/package/test_trial.py tests/serving/test_releases.py tests/serving/test_memory.py
 
 # Redis, Kafka and PostgreSQL until Ctrl-C, from this machine's own programs; `docker compose up` does the same by compose.yaml.
 services: setup

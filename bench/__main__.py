@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from bench import demo, join, memory, online, predictions, reading, startup, training, up
 from bench.figure import HEAD, Figure, row
+from bench.serving import report
 
 MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "import": startup.import_skyloom,
@@ -24,14 +25,18 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "whole": training.whole,
     "feast": training.feast,
     "history": training.history,
+    "serving": report.serving,
+    "serving-peers": report.peers,
 }
 TRAINING = ("training", "whole", "feast", "history")
 FEATURES = (*TRAINING, "read", "read-redis", "fold", "fold-kafka", "memory")
 """What ``features`` stands for: training sets beside peers in environments of their own, the online store, the worker."""
+LONG = (*TRAINING, "serving", "serving-peers")
+"""What runs only when it is named."""
 
 
 def main(names: list[str]) -> int:
-    """Run some measures by name, or all but those of `TRAINING`; 2 for an unknown name, 1 when one could not be run."""
+    """Run some measures by name, or all but those of `LONG`; 2 for an unknown name, 1 when one could not be run."""
     names = [each for name in names for each in (FEATURES if name == "features" else (name,))]
     unknown = [name for name in names if name not in MEASURES]
     if unknown:
@@ -39,7 +44,7 @@ def main(names: list[str]) -> int:
         return 2
     begun, failed = time.perf_counter(), 0
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}\n\n{HEAD}")
-    for name in names or [each for each in MEASURES if each not in TRAINING]:
+    for name in names or [each for each in MEASURES if each not in LONG]:
         try:
             figures = MEASURES[name]()
         except Exception as error:

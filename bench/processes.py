@@ -28,6 +28,11 @@ def memory_mb(pid: int) -> float:
     return sum(_pss_kb(each) for each in _family(pid)) / 1024
 
 
+def worked_s(pid: int) -> float:
+    """The processor time that a process and its descendants have taken so far, in seconds (of those that still run)."""
+    return sum(_ran_ns(each) for each in _family(pid)) / 1e9
+
+
 @contextmanager
 def ended_after(process: "subprocess.Popen[str]") -> Generator["subprocess.Popen[str]"]:
     """The process for as long as the block runs; then it is asked to end, and killed when it does not."""
@@ -68,6 +73,16 @@ def _pss_kb(pid: int) -> int:
     except OSError:  # it has ended meanwhile
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def _ran_ns(pid: int) -> int:
+    ran = 0
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            ran += int(Path(f"/proc/{pid}/task/{task}/schedstat").read_text().split()[0])
+    except OSError:  # it has ended meanwhile
+        return ran
+    return ran
 
 
 def _family(pid: int) -> list[int]:

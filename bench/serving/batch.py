@@ -1,0 +1,67 @@
+"""``skyloom score`` beside a bare loop of ONNX Runtime over the same batches, on the same core."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import msgspec
+
+from bench.figure import Figure
+from bench.processes import SKYLOOM
+from bench.project import scratch
+from bench.serving import made
+from bench.serving.servers import ONE_THREAD, ROOT, SERVER_CORE, on_core
+
+_FEW, _MANY, _ROUNDS = 100_000, 500_000, 3
+
+
+class _Ran(NamedTuple):
+    seconds: float
+    worked: float
+    mb: float
+
+
+def batch(project: made.Project) -> list[Figure]:
+    """A forest of 100 trees. A small file and a large one are scored, so that what is done once is taken off; more rows must
+    not take more memory."""
+    few = made.requests_file(scratch() / "few.parquet", _FEW, project.now_ms)
+    many = made.requests_file(scratch() / "many.parquet", _MANY, project.now_ms)
+    rates, shares, works = list[float](), list[float](), list[float]()
+    grown = 0.0
+    for _ in range(_ROUNDS):
+        small, large = _scored(project, few), _scored(project, many)
+        bare = _bare(project, many)
+        rates.append((_MANY - _FEW) / (large.seconds - small.seconds))
+        shares.append(rates[-1] / bare["rate"])
+        works.append(bare["worked"] * (_MANY - _FEW) / (large.worked - small.worked))
+        grown = max(grown, large.mb - small.mb)
+    return [
+        Figure("skyloom score, 100 trees, 10 columns", median(rates), "rows/s", None, "make bench-serving"),
+        Figure("  over ONNX Runtime on the same batches", median(shares), "x", 0.8, at_least=True),
+        Figure("  the same in processor time", median(works), "x"),
+        Figure(f"  memory that {_MANY - _FEW:,} rows more take", grown, "MB", 30.0),
+    ]
+
+
+def _scored(project: made.Project, source: Path) -> _Ran:
+    target = scratch() / "scored.parquet"
+    target.unlink(missing_ok=True)
+    words = [SKYLOOM, "score", "forest", str(source), str(target)]
+    begun = time.perf_counter()
+    with on_core(SERVER_CORE):
+        process = subprocess.Popen(words, cwd=project.folder, env={**os.environ, **ONE_THREAD}, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(words)} ended with exit code {process.returncode}")
+    return _Ran(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def _bare(project: made.Project, file: Path) -> dict[str, float]:
+    words = [sys.executable, "-m", "bench.serving.bare", str(project.onnx("forest")), "--parquet", str(file)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    return msgspec.json.decode(done.stdout)
