@@ -15,11 +15,11 @@ from serving_world import NOW, Arm
 from skyloom.kernel.clock import ManualClock
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.kernel.records.release import Release, Route
-from skyloom.package import load
+from skyloom.package import LoadedPackage, load
 from skyloom.serving.answers import answers_of
 from skyloom.serving.body import read_objects
 from skyloom.serving.bulk import BulkPredictor
-from skyloom.serving.loaded import LoadedRelease, TimedPackage, assemble
+from skyloom.serving.loaded import LoadedRelease, assemble
 from skyloom.serving.logbook import Policy, Sealed
 from skyloom.serving.predict import Predictor
 from skyloom.serving.tensors import Columns, from_json, from_raw
@@ -59,8 +59,8 @@ class Here:
         route = Route(world.model, arms, "s")
         release = Release(1, NOW, "test", "tester", {"sums": route}, {"readings": world.source}, {}, ())
 
-        def package(digest: str) -> TimedPackage:
-            return TimedPackage(load(world.objects, digest), 0.0)
+        def package(digest: str) -> LoadedPackage:
+            return load(world.objects, digest)
 
         self.two: LoadedRelease = assemble("d" * 64, release, world.online, package)
         single = msgspec.structs.replace(route, arms=(msgspec.structs.replace(arms[0], share=10_000),))
