@@ -20,7 +20,7 @@ from skyloom.package.machine import machine
 
 FILES = int(os.environ.get("SKYLOOM_HOSTILE", str(len(MAKERS))))
 SIGNATURE = Signature((Input(TEXT, Type.STRING), Input(NUMBER, Type.FLOAT)), "regression")
-SMALL = Allowance(seconds=1.5, megabytes=512)
+SMALL = Allowance(seconds=1, megabytes=512)
 LIMITS = "s of processor time", "it did not end in"
 
 
@@ -84,6 +84,24 @@ confine(msgspec.convert({{"content": {{"manifest": {{"model": "m", "format": "on
     assert ended.returncode == 1
     assert "PermissionError: a package may not" in ended.stderr
     assert not (tmp_path / "here").exists()
+
+
+def test_what_does_not_ask_python_opens_nothing_either() -> None:
+    """As native code of a broken parser would: by the C library alone."""
+    program = """
+import ctypes, os
+from skyloom.package.jail import lock_in
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)
+before = libc.open(b"/etc/passwd", os.O_RDONLY)
+locked = lock_in()
+opened = [libc.open(path, flags, 0o600) for path, flags in
+    ((b"/etc/passwd", os.O_RDONLY), (b"/", os.O_RDONLY), (b"canary", os.O_WRONLY | os.O_CREAT))]
+print(locked, before >= 0, opened, libc.execv(b"/bin/true", (ctypes.c_char_p * 2)(b"true", None)))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    locked, *rest = ended.stdout.split(maxsplit=1)
+    assert locked == "False" or rest == ["True [-1, -1, -1] -1\n"]
 
 
 def test_a_package_without_golden_rows_cannot_be_checked_and_is_refused() -> None:

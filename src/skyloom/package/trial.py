@@ -17,7 +17,6 @@ from skyloom.package.store import MODEL, Content
 
 _MEGABYTE = 2**20
 _CLOCK = 10
-_LAST_WORDS = 4_096
 _PASSED_ON = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
@@ -70,7 +69,8 @@ def try_out(content: Content, allowance: Allowance | None = None) -> None:
         ended = subprocess.run(
             [sys.executable, "-P", "-s", "-m", "skyloom.package.tried"],
             input=msgspec.msgpack.encode(task),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env=_environment(),
             timeout=_CLOCK * seconds,
             check=False,
@@ -79,7 +79,10 @@ def try_out(content: Content, allowance: Allowance | None = None) -> None:
         raise _broke(content, f"it did not end in {_CLOCK * seconds} s") from error
     if ended.returncode != 0:
         raise _broke(content, _how(ended, seconds, time.monotonic() - begun))
-    verdict = msgspec.json.decode(ended.stdout, type=Verdict)
+    try:
+        verdict = msgspec.json.decode(ended.stdout, type=Verdict)
+    except msgspec.DecodeError as error:
+        raise _broke(content, "it ended without a verdict") from error
     if verdict.refusal:
         raise PackageError(verdict.refusal, tried=verdict.tried, fix=verdict.fix)
 
@@ -103,6 +106,4 @@ def _how(ended: subprocess.CompletedProcess[bytes], seconds: int, took_s: float)
     code = ended.returncode
     if -code in (signal.SIGXCPU, signal.SIGKILL) and took_s >= seconds:
         return f"it took more than {seconds} s of processor time"
-    last = ended.stderr[-_LAST_WORDS:].decode(errors="replace").strip().splitlines()
-    said = f", and said: {last[-1][:300]}" if last else ""
-    return f"it ended by {signal.Signals(-code).name}{said}" if code < 0 else f"it ended with code {code}{said}"
+    return f"it ended by {signal.Signals(-code).name}" if code < 0 else f"it ended with code {code}"

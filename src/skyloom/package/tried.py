@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 
 from skyloom.kernel.errors import PackageError
+from skyloom.package.jail import lock_in
+from skyloom.package.machine import machine
 from skyloom.package.scorer import load_runtime
 from skyloom.package.store import opened
 from skyloom.package.trial import Task, Verdict
@@ -33,11 +35,14 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def main() -> None:
     """Try the package that stands on the standard input."""
+    answer = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no part of the answer
     task = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Task)
     load_runtime()  # what it needs is open before nothing more may be
+    machine()
     confine(task)
-    sys.stdout.buffer.write(msgspec.json.encode(_verdict(task)))
-    sys.stdout.flush()
+    with os.fdopen(answer, "wb") as file:
+        file.write(msgspec.json.encode(_verdict(task)))
     os._exit(0)
 
 
@@ -75,6 +80,7 @@ def confine(task: Task) -> None:
         _, hard = resource.getrlimit(what)
         bounded = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(what, (bounded, bounded))
+    lock_in()
     sys.addaudithook(_watch)
 
 
