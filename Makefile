@@ -32,6 +32,7 @@ bench-serving: setup
 # The same tests with many more random histories, release swaps and hostile files: about an hour and a half.
 soak: setup
 	SKYLOOM_HISTORIES=20000 $(BIN)/pytest -n 2 --dist loadgroup tests/features
+	SKYLOOM_HOSTILE_REQUESTS=100000 $(BIN)/pytest --timeout 3600 tests/serving/test_hostile.py
 	SKYLOOM_HOSTILE=210 SKYLOOM_SWAPS=1000 $(BIN)/pytest --timeout 3600 tests/package/test_trial.py tests/serving/test_releases.py tests/serving/test_memory.py
 
 # Redis, Kafka and PostgreSQL until Ctrl-C, from this machine's own programs; `docker compose up` does the same by compose.yaml.

@@ -94,7 +94,8 @@ def model_def(name: str = "late", inputs: tuple[InputDef, ...] = INPUTS, logbook
 
 
 def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) -> bytes:
-    """``good``: base + distance / 1000 + landings / 100. ``raises`` and ``hangs`` do so when the distance is above 1;
+    """``good``: base + distance / 1000 + landings / 100. ``total`` answers any number
+    (``base`` for a missing one). ``raises`` and ``hangs`` do so when the distance is above 1;
     ``slow 5000`` goes 5,000 times round a loop for each row (about a microsecond each), ``lags`` 1,000 times a mile."""
     from onnx import TensorProto, checker, helper
 
@@ -124,7 +125,17 @@ def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) ->
         helper.make_node("Reshape", ["distance", "flat"], ["flat_distance"]),
         helper.make_node("Cast", ["flat_distance"], ["whole"], to=TensorProto.INT64),
     ]
-    if kind == "good":
+    if kind == "total":
+        constants += [
+            helper.make_tensor("least", TensorProto.FLOAT, [], [-1e6]),
+            helper.make_tensor("most", TensorProto.FLOAT, [], [1e6]),
+        ]
+        nodes += [
+            helper.make_node("IsNaN", ["plain"], ["unknown"]),
+            helper.make_node("Where", ["unknown", "base", "plain"], ["known"]),
+            helper.make_node("Clip", ["known", "least", "most"], ["score"]),
+        ]
+    elif kind == "good":
         nodes.append(helper.make_node("Identity", ["plain"], ["score"]))
     elif kind == "raises":
         nodes.append(helper.make_node("Gather", ["two", "whole"], ["picked"]))

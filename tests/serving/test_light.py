@@ -20,5 +20,6 @@ HEAVY = [
 
 def test_serving_loads_nothing_that_it_does_not_serve_with() -> None:
     heavy = [*HEAVY, "skl2onnx", "sklearn", "sqlalchemy", "starlette", "typer"]
-    code = f"import sys, skyloom.serving.worker, skyloom.runtime.serve, skyloom.serving.aws_lambda.function; print(*sorted(set({heavy!r}) & set(sys.modules)))"
+    modules = "skyloom.serving.worker, skyloom.runtime.serve, skyloom.serving.aws_lambda.function"
+    code = f"import sys, {modules}; print(*sorted(set({heavy!r}) & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split() == []

@@ -10,6 +10,7 @@ CONTRACTS = {
     "events": "events in: POST /events/SOURCE",
     "open-inference": "the Open Inference Protocol v2 (KServe, Triton, MLServer)",
     "health": "health and metrics",
+    "openapi": "the OpenAPI document of all routes that are on",
     "repository": "Triton's control of the repository: loads and unloads a released model",
     "sagemaker": "Amazon SageMaker: real-time, asynchronous and batch transform",
     "sagemaker-multi-model": "SageMaker's multi-model endpoints: load, list, unload and ask models by name",
@@ -25,7 +26,7 @@ CONTRACTS = {
 }
 """Name -> what it is."""
 
-DEFAULT = ("predict", "events", "open-inference", "health")
+DEFAULT = ("predict", "events", "open-inference", "health", "openapi")
 
 
 def known_contracts(names: Sequence[str]) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ _log = logging.getLogger("skyloom.serving")
 _READ_AND_DROP = 16
 """A body that is too long is read this many times its limit and dropped, so that the client hears why."""
 
+_PIECES = 1_024
+_SMALLEST_PIECE = 32
+"""A body of more than so many chunks has so many bytes in each, on average: a chunk costs as much time as a small body."""
+
 
 class Protocol(typing.Protocol):
     """The part of RSGI's HTTP protocol that is used: the body, whole or in chunks, and an answer of bytes."""
@@ -56,6 +60,7 @@ class App:
             answer = await self._in_time(found, scope, protocol)
         except Problem as error:
             answer, retry_s = explain(error.status, error.why), error.retry_s
+            answer = answer._replace(headers=(*answer.headers, *error.headers)) if error.headers else answer
         except SkyloomError as error:
             answer = explain(status_of(error), error.what)
         except Exception:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
@@ -102,10 +107,13 @@ class App:
 
     async def _unannounced_body(self, protocol: Protocol, limit: int) -> bytes:
         """A body of unknown length, or one that is too long: kept up to the limit, then only read."""
-        length = 0
+        length = pieces = 0
         kept = bytearray()
         async for chunk in protocol:
             length += len(chunk)
+            pieces += 1
+            if pieces > _PIECES and length < pieces * _SMALLEST_PIECE:
+                raise Problem(400, f"the body comes in pieces of fewer than {_SMALLEST_PIECE} bytes: send it in larger ones")
             if length > limit * _READ_AND_DROP:
                 break
             if length <= limit:

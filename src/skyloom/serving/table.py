@@ -68,7 +68,9 @@ class Table:
                 return Found(endpoint, parameters)
             others.append(endpoint.method)
         if others:
-            raise Problem(405, f"{path} takes {' or '.join(others)}, not {method}")
+            allowed = list(dict.fromkeys(others))
+            why = f"{path} takes {' or '.join(allowed)}, not {method}"
+            raise Problem(405, why, headers=(("allow", ", ".join(allowed)),))
         raise Problem(404, f"there is no {path}")
 
 

@@ -67,13 +67,14 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 class Problem(Exception):
     """A request that is answered with a status of 400 or above, and why; after ``retry_s`` seconds another try makes sense
-    (of a 429 or 503)."""
+    (of a 429 or 503). ``headers`` are those that the status needs."""
 
-    def __init__(self, status: int, why: str, *, retry_s: float = 1.0) -> None:
+    def __init__(self, status: int, why: str, *, retry_s: float = 1.0, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(why)
         self.status = status
         self.why = why
         self.retry_s = retry_s
+        self.headers = headers
 
 
 Explain = Callable[[int, str], Reply]

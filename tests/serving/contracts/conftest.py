@@ -12,12 +12,12 @@ from skyloom.kernel.contracts import CONTRACTS
 
 @pytest.fixture(scope="session")
 def cloud_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """``late`` v1 (0.25 + distance / 1000) and ``other`` v3 (0.5 + distance / 1000)."""
+    """``late`` v1 (0.25 + distance / 1000) and ``other`` v3 (0.5 + distance / 1000), which answer whatever they are asked."""
     world = World(tmp_path_factory.mktemp("clouds"), windowed=False)
     key, stored = mint(["admin"])
     arms = {
-        "late": (Arm(1, world.package(0.25), 10_000, "champion"),),
-        "other": (Arm(3, world.package(0.5, model="other"), 10_000, "champion"),),
+        "late": (Arm(1, world.package(0.25, "total"), 10_000, "champion"),),
+        "other": (Arm(3, world.package(0.5, "total", "other"), 10_000, "champion"),),
     }
     world.publish(world.release(arms, (stored,)))
     (world.folder / "key").write_text(key)

@@ -16,6 +16,8 @@ from skyloom.serving.contracts.knative import Knative
 from skyloom.serving.contracts.mlflow import MLflow
 from skyloom.serving.contracts.open_inference import OpenInference, Repository
 from skyloom.serving.contracts.open_inference_service import InferenceService
+from skyloom.serving.contracts.openapi import PATH as OPENAPI
+from skyloom.serving.contracts.openapi import OpenApi
 from skyloom.serving.contracts.predict import Predict
 from skyloom.serving.contracts.sagemaker import SageMaker
 from skyloom.serving.contracts.sagemaker_multi_model import MultiModel
@@ -91,6 +93,7 @@ CATALOG: dict[str, Callable[[Parts], list[Endpoint]]] = {
     "events": lambda parts: Events(parts.ingestion).endpoints(),
     "open-inference": lambda parts: _tensors(parts).endpoints(),
     "health": lambda parts: Health(parts.life, parts.metrics).endpoints(),
+    "openapi": lambda parts: OpenApi(()).endpoints(),
     "repository": lambda parts: Repository(parts.inference).endpoints(),
     "sagemaker": lambda parts: _sagemaker(parts).endpoints(),
     "sagemaker-multi-model": lambda parts: MultiModel(_sagemaker(parts).invocations).endpoints(),
@@ -134,7 +137,8 @@ def endpoints_of(parts: Parts, contracts: Sequence[str], *, trust_platform: bool
             opened = trust_platform and name in BEHIND_A_PLATFORM
             claim = endpoint._replace(policy=OPEN) if opened else endpoint
             claims.setdefault((endpoint.method, shape_of(endpoint.path)), {})[name] = claim
-    return [_answering(claimed, parts.environ) for claimed in claims.values()]
+    found = [_answering(claimed, parts.environ) for claimed in claims.values()]
+    return [each._replace(handle=OpenApi(found).document) if each.path == OPENAPI else each for each in found]
 
 
 def _answering(claimed: Mapping[str, Endpoint], environ: Mapping[str, str]) -> Endpoint:
