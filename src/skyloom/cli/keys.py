@@ -20,7 +20,11 @@ def keys() -> None:
 
 @app.command()
 def create(
-    scope: Annotated[list[str], typer.Option("--scope", help="What it may do: predict, ingest, read or admin. Repeatable.")],
+    scope: Annotated[
+        list[str], typer.Option("--scope", help="What it may do: predict, ingest, read, pin or admin. Repeatable.")
+    ],
+    per_second: Annotated[float, typer.Option(help="How often it may ask a serving machine in a second (0: any).")] = 0.0,
+    per_day: Annotated[int, typer.Option(help="How often it may ask a serving machine on a day of UTC (0: any).")] = 0,
     profile: ProfileOption = "local",
     json: JsonOption = False,
 ) -> None:
@@ -30,7 +34,14 @@ def create(
     from skyloom.runtime.state import actor
 
     out, platform = Out(json=json), open_platform(profile=profile)
-    key, record = create_key(platform.metadata, scope, actor=actor(), now_ms=platform.clock.now_ms())
+    key, record = create_key(
+        platform.metadata,
+        scope,
+        actor=actor(),
+        now_ms=platform.clock.now_ms(),
+        per_second=per_second,
+        per_day=per_day,
+    )
     out.fields({"key": key, "scopes": ", ".join(record.digest.scopes)})
     out.line("It is stored nowhere and shown only now.")
     out.document({"key": key, **_described(record)})

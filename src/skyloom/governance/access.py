@@ -6,6 +6,7 @@ one without asking anybody.
 """
 
 import hmac
+import math
 import re
 import secrets
 import zlib
@@ -15,8 +16,8 @@ from skyloom.kernel.errors import Refused, UsageError
 from skyloom.kernel.ids import digest, nearest
 from skyloom.kernel.records.release import KeyDigest
 
-SCOPES = ("predict", "ingest", "read", "admin")
-"""What a key may be allowed to do; ``admin`` includes all."""
+SCOPES = ("predict", "ingest", "read", "pin", "admin")
+"""What a key may be allowed to do; ``pin``: choose the version that answers; ``admin`` includes all."""
 
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PREFIX_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -33,8 +34,9 @@ class Forbidden(Refused):
     """It is known who asks, and that key may not do this (HTTP 403)."""
 
 
-def mint(scopes: Iterable[str]) -> tuple[str, KeyDigest]:
-    """A new key, to be shown once, and what is stored of it. Raises `UsageError` for no or an unknown scope.
+def mint(scopes: Iterable[str], per_second: float = 0.0, per_day: int = 0) -> tuple[str, KeyDigest]:
+    """A new key, to be shown once, and what is stored of it. Raises `UsageError` for no or an unknown scope, and for a rate
+    that is none.
 
     >>> key, stored = mint(["predict"])
     >>> len(key), stored.scopes, key.startswith(f"sky_{stored.prefix}_")
@@ -47,10 +49,12 @@ def mint(scopes: Iterable[str]) -> tuple[str, KeyDigest]:
         if scope not in SCOPES:
             near = nearest(scope, list(SCOPES)) or SCOPES
             raise UsageError(f"there is no scope {scope!r}", fix=f"one of {', '.join(near)}")
+    if not (0 <= per_second < math.inf and per_day >= 0):
+        raise UsageError(f"{per_second:g} a second and {per_day} a day are no rates", fix="give 0 (no limit) or more")
     prefix = "".join(secrets.choice(_PREFIX_LETTERS) for _ in range(8))
     body = f"sky_{prefix}_" + "".join(secrets.choice(_LETTERS) for _ in range(43))
     key = body + _checksum(body)
-    return key, KeyDigest(prefix, digest(key.encode()), wanted)
+    return key, KeyDigest(prefix, digest(key.encode()), wanted, per_second, per_day)
 
 
 def check(presented: str | None, keys: Sequence[KeyDigest], scope: str) -> KeyDigest:

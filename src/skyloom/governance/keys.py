@@ -22,9 +22,11 @@ class KeyRecord(msgspec.Struct, frozen=True):
     revoked_ms: int | None = None
 
 
-def create_key(metadata: Metadata, scopes: Iterable[str], *, actor: str, now_ms: int) -> tuple[str, KeyRecord]:
-    """Mint a key and record it; the key itself is returned here and never again. Raises `UsageError` for a bad scope."""
-    key, stored = mint(scopes)
+def create_key(
+    metadata: Metadata, scopes: Iterable[str], *, actor: str, now_ms: int, per_second: float = 0.0, per_day: int = 0
+) -> tuple[str, KeyRecord]:
+    """Mint a key and record it; the key itself is returned here and never again. Raises `UsageError` as `mint` does."""
+    key, stored = mint(scopes, per_second, per_day)
     record = KeyRecord(stored, now_ms, actor)
     with metadata.transaction(actor) as transaction:
         transaction.put(KIND, stored.prefix, msgspec.json.encode(record), action="create key", expect=0)

@@ -12,10 +12,13 @@ import granian.rsgi as _rsgi
 from granian.rsgi import Scope
 
 from skyloom.kernel.errors import SkyloomError
+from skyloom.kernel.records.release import KeyDigest
 from skyloom.serving.deadlines import begin, expired, seconds_left
 from skyloom.serving.life import Life
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
+from skyloom.serving.ratelimit import Rates
+from skyloom.serving.router import pin_of
 from skyloom.serving.services import Limits
 from skyloom.serving.table import OPEN, Endpoint, Found, Table
 from skyloom.serving.wire import Call, Problem, Reply, presented_key, problem, status_of
@@ -46,7 +49,10 @@ class Protocol(typing.Protocol):
 class App:
     """Answers every request with something: what goes wrong becomes a status and why, in the shape of the contract."""
 
-    def __init__(self, table: Table, obedience: Obedience, life: Life, metrics: Metrics, limits: Limits) -> None:
+    def __init__(
+        self, table: Table, obedience: Obedience, life: Life, metrics: Metrics, limits: Limits, rates: Rates
+    ) -> None:
+        self._rates = rates
         self._table, self._obedience, self._life = table, obedience, life
         self._metrics, self._limits = metrics, limits
 
@@ -89,8 +95,18 @@ class App:
         body = await self._body(scope, protocol, endpoint.longest) if endpoint.method == "POST" else b""
         call = Call(parameters, body, loaded, scope.headers.get("content-type", ""), scope.headers)
         if endpoint.policy != OPEN:
-            call.release.keys.check(presented_key(scope.headers), endpoint.policy)
+            self._take(call.release.keys.check(presented_key(scope.headers), endpoint.policy))
+        if endpoint.method == "POST" and (pinned := pin_of(scope.headers)):
+            call.release.keys.check(presented_key(scope.headers), "pin")
+            call = call._replace(parameters={**parameters, "version": pinned})
         return await endpoint.handle(call)
+
+    def _take(self, key: KeyDigest) -> None:
+        try:
+            self._rates.take(key)
+        except Problem:
+            self._metrics.refused.labels("", "rate").inc()
+            raise
 
     async def _body(self, scope: Scope, protocol: Protocol, longest: int) -> bytes:
         longest = longest or self._limits.body_bytes

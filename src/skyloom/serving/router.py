@@ -4,7 +4,7 @@ import msgspec
 
 from skyloom.kernel.sticky import BUCKETS, arm_of, bucket_of
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
-from skyloom.serving.wire import Problem
+from skyloom.serving.wire import Headers, Problem
 
 
 def arm_for(route: LoadedRoute, unit: str) -> int:
@@ -29,15 +29,30 @@ def route_for(release: LoadedRelease, model: str | None, version: str | None = N
     return route if version is None else _pinned(route, version)
 
 
+def pin_of(headers: Headers) -> str:
+    """What the headers of a tester name as who shall answer, for `route_for`: ``X-Skyloom-Version: 7`` or
+    ``X-Skyloom-Arm: canary`` (or ``champion``, ``shadow``); empty when they name nobody.
+
+    >>> pin_of({"x-skyloom-arm": "canary"}), pin_of({"x-skyloom-version": "7"}), pin_of({})
+    ('@canary', '@7', '')
+    """
+    named: str = headers.get("x-skyloom-version", "") or headers.get("x-skyloom-arm", "")
+    return f"@{named.strip()}" if named else ""
+
+
 def _pinned(route: LoadedRoute, version: str) -> LoadedRoute:
     """The same route with one version alone. Who pins has not been assigned by the hash, so its receipts say ``pinned``:
-    they are no evidence for a rollout."""
-    for each in route.arms:
-        if str(each.arm.version) == version:
+    they are no evidence for a rollout. A tester (``@``) may name an arm too, and versions that only shadow."""
+    if version.startswith("@"):
+        known, names = (*route.arms, *route.shadows), (version[1:],)
+    else:
+        known, names = route.arms, (version,)
+    for each in known:
+        if str(each.arm.version) in names or (version.startswith("@") and each.arm.role in names):
             arm = msgspec.structs.replace(each.arm, role="pinned", share=BUCKETS)
             return route._replace(arms=(each._replace(arm=arm),), shares=(BUCKETS,), shadows=())
-    serving = ", ".join(str(each.arm.version) for each in route.arms)
-    raise Problem(404, f"no version {version} of {route.model.name} serves; those that do: {serving}")
+    serving = ", ".join(f"{each.arm.version} ({each.arm.role})" for each in known)
+    raise Problem(404, f"no version {version.removeprefix('@')} of {route.model.name} serves; those that do: {serving}")
 
 
 def _known(release: LoadedRelease) -> str:

@@ -28,6 +28,7 @@ from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
 from skyloom.serving.predict import Predictor
 from skyloom.serving.quarantine import Quarantine
+from skyloom.serving.ratelimit import Rates
 from skyloom.serving.services import Services
 from skyloom.serving.shadow import Shadow
 from skyloom.serving.standing import PROCESSES, StandingFile
@@ -87,7 +88,8 @@ class Worker:
         parts = Parts(answering, exchange, self._inference, ingestion, self._life, metrics, limits, services.environ)
         endpoints = endpoints_of(parts, services.contracts, trust_platform=services.trust_platform)
         self._table = Table(endpoints)
-        self._app = App(self._table, self._obedience, self._life, metrics, limits)
+        self._rates = Rates(services.served / "rates")
+        self._app = App(self._table, self._obedience, self._life, metrics, limits, self._rates)
 
     async def run(self) -> bool:
         """Serve until a signal; whether everything was finished and written."""
@@ -119,7 +121,7 @@ class Worker:
             from skyloom.serving.grpc.server import GrpcServer
         except ModuleNotFoundError as error:
             raise MissingExtra(error.name or "grpc", "grpc") from error
-        around = Around(self._obedience, self._life, self._metrics)
+        around = Around(self._obedience, self._life, self._metrics, rates=self._rates)
         wanted = "repository" in self._services.contracts
         server = GrpcServer(self._inference, around, self._services.limits.tensor_bytes, repository=wanted)
         self._services.on_grpc(await server.start(listen))

@@ -24,11 +24,14 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class KeyDigest(msgspec.Struct, frozen=True):
-    """An API key as it is stored: its public prefix, the SHA-256 of the whole key, and what it may do."""
+    """An API key as it is stored: its public prefix, the SHA-256 of the whole key, what it may do, and how often it may ask
+    a serving machine, a second and a day (UTC); 0: as often as it likes."""
 
     prefix: str
     sha256: str
     scopes: tuple[str, ...]
+    per_second: float = 0.0
+    per_day: int = 0
 
 
 class Release(msgspec.Struct, frozen=True):

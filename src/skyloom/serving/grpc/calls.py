@@ -15,6 +15,7 @@ from skyloom.serving.life import Life
 from skyloom.serving.loaded import LoadedRelease
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
+from skyloom.serving.ratelimit import Rates
 from skyloom.serving.table import OPEN
 from skyloom.serving.wire import Problem, presented_key, status_of
 
@@ -47,6 +48,7 @@ class Around:
     life: Life
     metrics: Metrics
     refusing: bool = False
+    rates: Rates | None = None
 
     def release_for(self, context: Any, policy: str) -> LoadedRelease | None:
         """The release that a call is answered with, once its key is checked. Raises `Problem` with 503 when a key is needed
@@ -62,7 +64,9 @@ class Around:
             raise Problem(503, ENDING)
         if loaded is None:
             raise Problem(503, "nothing has been released to this server yet")
-        loaded.keys.check(presented_key(dict(context.invocation_metadata() or ())), policy)
+        key = loaded.keys.check(presented_key(dict(context.invocation_metadata() or ())), policy)
+        if self.rates is not None:
+            self.rates.take(key)
         return loaded
 
 
