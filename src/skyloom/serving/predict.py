@@ -45,6 +45,8 @@ class Predictor:
 
     def __init__(self, logbook: Logbook, shadow: Shadow, clock: Clock, metrics: Metrics) -> None:
         self._logbook, self._shadow, self._clock, self._metrics = logbook, shadow, clock, metrics
+        self._counted: dict[tuple[str, str, str], Any] = {}  # finding a meter by its labels costs more than it counts
+        self._timed: dict[str, Any] = {}
 
     def predict(self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
         """The answers to rows (typed values in the order of the request's schema), all from one release.
@@ -64,7 +66,7 @@ class Predictor:
             self._count(route, chosen, scored)
             for position, each in zip(positions, scored, strict=True):
                 answers[position] = chosen, self._receipt(release, route, chosen, asked[position], each, latency_ms)
-        self._metrics.scoring_seconds.labels(route.model.name).observe(time.perf_counter() - started)
+        self._seconds(route.model.name).observe(time.perf_counter() - started)
         done = [each for each in answers if each is not None]
         return self._finish(route, done)
 
@@ -106,10 +108,19 @@ class Predictor:
 
     def _count(self, route: LoadedRoute, chosen: LoadedArm, scored: Sequence[Scored]) -> None:
         labels = route.model.name, str(chosen.arm.version), chosen.arm.role
-        self._metrics.predictions.labels(*labels).inc(len(scored))
+        counted = self._counted.get(labels)
+        if counted is None:
+            counted = self._counted[labels] = self._metrics.predictions.labels(*labels)
+        counted.inc(len(scored))
         broken = sum(each.error is not None for each in scored)
         if broken:
             self._metrics.model_errors.labels(*labels).inc(broken)
+
+    def _seconds(self, model: str) -> Any:
+        timed = self._timed.get(model)
+        if timed is None:
+            timed = self._timed[model] = self._metrics.scoring_seconds.labels(model)
+        return timed
 
 
 def _ask(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> _Asked:
