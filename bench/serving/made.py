@@ -17,7 +17,7 @@ from bench.processes import SKYLOOM, seconds
 from bench.project import scratch
 
 MODELS = ("linear", "forest", "wide", "unlogged", "looked_up")
-NUMBERS, MANY, CUSTOMERS, ROWS, VISITS, BODIES = 10, 30, 1_000, 4_000, 40_000, 2_000
+NUMBERS, MANY, CUSTOMERS, ROWS, VISITS, BODIES = 10, 30, 1_000, 4_000, 20_000, 2_000
 _HOUR, _DAY = 3_600_000, 86_400_000
 _MOMENT = pa.timestamp("ms", tz="UTC")
 
@@ -56,10 +56,10 @@ def made() -> Project:
     shutil.copytree(Path(__file__).parent / "asked", folder)
     now_ms = int(time.time() * 1_000) // 60_000 * 60_000
     _write_data(folder / "data", now_ms)
-    seconds(SKYLOOM, "apply", cwd=folder)
+    seconds(SKYLOOM, "apply", cwd=folder, timeout=240)
     key = _key(folder)  # before the trainings, whose releases hold it
     for source in ("rows", "wides", "visiteds", "visits", "outcomes"):
-        seconds(SKYLOOM, "ingest", source, cwd=folder)
+        seconds(SKYLOOM, "ingest", source, cwd=folder, timeout=240)
     alone = folder.with_name("alone")
     for model in MODELS:
         seconds(SKYLOOM, "train", model, cwd=folder, timeout=240)
