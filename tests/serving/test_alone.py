@@ -130,7 +130,7 @@ def test_a_disk_without_room_costs_the_copy_and_no_release(tmp_path: Path, launc
     server = launch(world, key)
     assert server.ask("POST", "/predict/late", FLIGHT)[0] == 200
     assert metric(server, "copied") == 0
-    until(lambda: "could not be kept" in server.said())
+    until(lambda: "could not be copied" in server.said())
 
 
 def test_the_command_starts_with_every_store_of_its_profile_down(tmp_path: Path) -> None:

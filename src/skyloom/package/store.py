@@ -13,7 +13,8 @@ from skyloom.package.signature import Signature
 from skyloom.ports import ObjectReader, Objects
 
 MODEL, SIGNATURE, CARD, GOLDEN, BOM = "model.onnx", "signature.json", "card.json", "golden.json", "bom.json"
-_NEEDED = (MODEL, SIGNATURE, CARD, GOLDEN)
+NEEDED = (MODEL, SIGNATURE, CARD, GOLDEN)
+"""The files without which a package cannot answer."""
 
 
 class Golden(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ def save(
     ``definition`` is the content id of the model's definition, ``groups`` maps each feature group that it reads to the
     content id of that group's definition, ``threshold`` is the score from which on the label is taken for true.
     """
-    missing = [name for name in _NEEDED if name not in package_files]
+    missing = [name for name in NEEDED if name not in package_files]
     if missing:
         raise PackageError(f"a package needs {', '.join(missing)}", tried=", ".join(sorted(package_files)))
     digests = {name: objects.put(content) for name, content in sorted(package_files.items())}
@@ -107,10 +108,10 @@ def read(objects: ObjectReader, digest: str) -> Content:
         manifest = msgspec.json.decode(objects.get(digest), type=Package)
     except msgspec.DecodeError as error:
         raise PackageError(f"package {digest[:12]} is damaged", tried=str(error)) from error
-    missing = [name for name in _NEEDED if name not in manifest.files]
+    missing = [name for name in NEEDED if name not in manifest.files]
     if missing or manifest.format != "onnx":
         raise PackageError(f"package {digest[:12]} of format {manifest.format!r} lacks {missing}")
-    return Content(manifest, {name: objects.get(manifest.files[name]) for name in _NEEDED})
+    return Content(manifest, {name: objects.get(manifest.files[name]) for name in NEEDED})
 
 
 def opened(content: Content) -> LoadedPackage:

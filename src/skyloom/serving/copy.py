@@ -18,6 +18,7 @@ from skyloom.kernel.ids import digest as digest_of
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.registry import Package
 from skyloom.package.machine import machine
+from skyloom.package.store import NEEDED
 from skyloom.ports import ObjectReader
 
 _log = logging.getLogger("skyloom.serving")
@@ -132,11 +133,12 @@ class Copy:
     def _say(self, why: str) -> None:
         if why != self._said:
             self._said = why
-            _log.error("the copy of the release could not be kept: without the object store no server will start (%s)", why)
+            _log.error("the release could not be copied: without the object store no server will start with it (%s)", why)
 
 
 def _files_of(manifest: bytes) -> list[str]:
+    """The files that a package is loaded from."""
     try:
-        return list(msgspec.json.decode(manifest, type=Package).files.values())
+        return [digest for name, digest in msgspec.json.decode(manifest, type=Package).files.items() if name in NEEDED]
     except msgspec.DecodeError as error:
         raise DataError("a package's manifest cannot be read") from error
