@@ -95,6 +95,7 @@ class FakeRuntime:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 given = fake.next() if self.path == "/2018-06-01/runtime/invocation/next" else None

@@ -71,6 +71,7 @@ def buckets() -> Iterator[Buckets]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             name = self._name()

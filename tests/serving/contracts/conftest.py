@@ -12,7 +12,7 @@ from skyloom.kernel.contracts import CONTRACTS
 
 @pytest.fixture(scope="session")
 def cloud_world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """``late`` v1 (0.25 + distance / 1000) and ``other`` v3 (0.5 + distance / 1000), which answer whatever they are asked."""
+    """``late`` v1 (0.25 + distance / 1000) and ``other`` v3 (0.5 + distance / 1000), which answer whatever is asked."""
     world = World(tmp_path_factory.mktemp("clouds"), windowed=False)
     key, stored = mint(["admin"])
     arms = {

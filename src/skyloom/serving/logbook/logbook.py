@@ -66,6 +66,7 @@ class Logbook:
         self._beginning = threading.Lock()
         self._begin_again = self._look_again = 0.0
         self._arrived = threading.Event()
+        self._hurried = threading.Event()
         self._stopped = threading.Event()
         self._failed: str | None = None
         metrics.logbook_queue.set_function(self._rows)
@@ -107,17 +108,23 @@ class Logbook:
     def settle(self, within_s: float) -> bool:
         """Wait until what this process keeps is in the log, for a process that may be frozen; whether it is."""
         deadline = time.monotonic() + within_s
-        while self._journal is not None and self._journal.rows:
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(_LOOK_S)
-        return True
+        self._hurried.set()
+        try:
+            while self._journal is not None and self._journal.rows:
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(_LOOK_S)
+            return True
+        finally:
+            if not self._stopped.is_set():
+                self._hurried.clear()
 
     def close(self, within_s: float) -> bool:
         """Write what is there and end; whether all of it is in the log. The rest stays for the next process."""
         self._forwarder.give_up = time.monotonic() + within_s
         self._forwarder.stop.set()
         self._stopped.set()
+        self._hurried.set()
         self._arrived.set()
         if self._thread.is_alive():
             self._thread.join(within_s + 1.0)
@@ -176,7 +183,7 @@ class Logbook:
         while True:
             self._take_over()
             self._arrived.wait(LEFT_S if not self._left else 0.0)
-            self._stopped.wait(GATHER_S)
+            self._hurried.wait(GATHER_S)
             self._arrived.clear()
             if self._journal is not None and not self._forwarder.forward(self._journal):
                 return
