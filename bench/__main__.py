@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import demo, join, memory, online, predictions, reading, startup, training, up
+from bench import demo, join, memory, online, overload, predictions, reading, startup, training, up
 from bench.figure import HEAD, Figure, row
 from bench.serving import report
 
@@ -15,6 +15,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "up": up.up,
     "demo": demo.demo,
     "predict": predictions.predict,
+    "overload": overload.overload,
     "read": reading.read,
     "read-redis": reading.read_redis,
     "fold": online.fold,

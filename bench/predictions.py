@@ -22,7 +22,7 @@ ROWS, TURN = 3_000, 100
 def predict() -> list[Figure]:
     """One connection each, one request at a time. Both servers run, and take turns, so that whatever else this machine
     does meets both alike."""
-    bodies = [msgspec.json.encode(row) for row in _departures()]
+    bodies = [msgspec.json.encode(row) for row in departures()]
     folder = trained()
     with running(folder), _echo() as bare:
         key = (folder / ".skyloom" / "private" / "api.key").read_text()
@@ -55,7 +55,8 @@ def _echo() -> Generator[Connection]:
         yield Connection(f"http://127.0.0.1:{port}")
 
 
-def _departures() -> list[dict[str, Any]]:
+def departures() -> list[dict[str, Any]]:
+    """The first requests of the example, as JSON takes them."""
     from skyloom.examples.flights.prepare import days
     from skyloom.runtime.demo.story import FIRST_DAY
 

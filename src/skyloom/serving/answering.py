@@ -48,6 +48,11 @@ class Answering:
         by_column = self._by_column if columns.count > _FEW else self._by_row
         return await self._done(columns.count, route, self._by_row, by_column, release, route, columns)
 
+    def require_room(self, route: LoadedRoute, size: int) -> None:
+        """Raise `Problem` with 503 for a body of ``size`` bytes that is not worth reading: too many are under way."""
+        if size > _LIGHT:
+            self._turns.require_room(route.model.name)
+
     async def aside(self, size: int, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function of a body of ``size`` bytes gives: of many on a thread, so that others are not held up."""
         if size <= _LIGHT:

@@ -87,11 +87,15 @@ class Lane:
 
     def enter(self) -> None:
         """Count one more; `Problem` with 503 when there are enough."""
+        self.require_room()
+        self.under_way += 1
+
+    def require_room(self) -> None:
+        """Raise `Problem` with 503 when there are enough."""
         if self.under_way >= self.gradient.limit:
             self._refused.inc()
             rest_s = self._mean_s * self.under_way / self.slots
             raise Problem(503, f"{self.name} has as many requests as it can answer soon; ask again", retry_s=rest_s)
-        self.under_way += 1
 
     def leave(self, came: float, began: float | None) -> None:
         """Count one less. Who never had its turn (``began`` is ``None``) teaches nothing."""
@@ -148,6 +152,11 @@ class Turns:
         work = asyncio.get_running_loop().run_in_executor(self._executor(model), function, *arguments)
         work.add_done_callback(lambda done: _worked(lane, came, began, done))
         return await asyncio.shield(work)
+
+    def require_room(self, model: str) -> None:
+        """Raise `Problem` with 503 when `aside` would, so that a heavy body need not be read in vain."""
+        if (lane := self._lanes.get((model, True))) is not None:
+            lane.require_room()
 
     def _lane(self, model: str, *, aside: bool, took_s: float) -> Lane:
         lane = self._lanes.get((model, aside))

@@ -48,7 +48,9 @@ class Exchange:
         return await self.write(call, found, media, outputs, shape)
 
     async def read(self, call: Call, route: LoadedRoute, longest: int = 0) -> Asked:
-        """The rows of a call's body. Raises `Problem` for what is no rows of the model's schema."""
+        """The rows of a call's body. Raises `Problem` for what is no rows of the model's schema, and with 503 for a heavy
+        body while too many requests are under way."""
+        self._answering.require_room(route, len(call.body))
         media = media_of(call.content_type)
         kind = kind_of(media)
         encoding = call.headers.get("content-encoding", "")

@@ -1,9 +1,11 @@
 """Skyloom's own contract: ``POST /predict/{model}`` with one request, with ``{"instances": [...]}``, or with any format."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from skyloom.ingest.rows import Value
 from skyloom.serving.answering import Answering
 from skyloom.serving.body import decode, read_row
 from skyloom.serving.exchange import Exchange
@@ -47,6 +49,7 @@ class Predict:
     async def predict(self, call: Call) -> Reply:
         release = call.release
         route = self._exchange.route(call)
+        self._answering.require_room(route, len(call.body))
         plain = call.content_type in _PLAIN and call.body.startswith(b"{")
         if not plain or call.headers.get("accept", "") not in _ANY:
             return await self._exchanged(call, route)
@@ -60,9 +63,9 @@ class Predict:
                 raise
             found = await self._answering.predict(release, route, [row])
             return reply(_answer(release, found[0]))
-        rows = [read_row(route.rows, each, f"instances[{index}]: ") for index, each in enumerate(many)]
+        rows = await self._answering.aside(len(call.body), _rows, route, many)
         found = await self._answering.predict(release, route, rows)
-        return reply({"predictions": [_answer(release, each) for each in found]})
+        return await self._answering.aside(len(call.body), _answers, release, found)
 
     async def _exchanged(self, call: Call, route: LoadedRoute) -> Reply:
         """Bodies and answers of other formats. Tables and lines are answered with all there is to say."""
@@ -80,6 +83,14 @@ class Predict:
         if asked.form == "row":
             return reply(_answer(call.release, found[0]))
         return reply({"predictions": [_answer(call.release, each) for each in found]})
+
+
+def _rows(route: LoadedRoute, many: Sequence[msgspec.Raw]) -> list[tuple[Value, ...]]:
+    return [read_row(route.rows, each, f"instances[{index}]: ") for index, each in enumerate(many)]
+
+
+def _answers(release: LoadedRelease, found: Sequence[Prediction]) -> Reply:
+    return reply({"predictions": [_answer(release, each) for each in found]})
 
 
 def _is_flask(body: bytes, route: LoadedRoute) -> bool:
