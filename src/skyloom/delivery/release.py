@@ -54,13 +54,13 @@ def load(objects: ObjectReader, verifier: Verifier, release_id: str) -> Release:
     """A release by its id, also one of the past. Raises `NotFound`, and `Refused` as `current` does."""
     try:
         signed = msgspec.json.decode(objects.get(release_id), type=SignedRelease)
-    except (DataError, msgspec.DecodeError) as error:
+    except (DataError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(f"the bytes of release {release_id[:12]} are damaged", tried=str(error), fix=_FIX) from error
     if not verifier.verify(signed.key_id, signed.release, signed.signature):
         raise Refused(f"release {release_id[:12]} is not signed by a trusted key", tried=f"key {signed.key_id}", fix=_FIX)
     try:
         return msgspec.json.decode(signed.release, type=Release)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Refused(f"release {release_id[:12]} is not understood", tried=str(error), fix=_FIX) from error
 
 

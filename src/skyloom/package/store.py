@@ -106,7 +106,7 @@ def read(objects: ObjectReader, digest: str) -> Content:
     """
     try:
         manifest = msgspec.json.decode(objects.get(digest), type=Package)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PackageError(f"package {digest[:12]} is damaged", tried=str(error)) from error
     missing = [name for name in NEEDED if name not in manifest.files]
     if missing or manifest.format != "onnx":

@@ -62,7 +62,7 @@ class Copy:
 
     def kept(self) -> Kept | None:
         """What is kept, or ``None``."""
-        with suppress(OSError, msgspec.DecodeError):
+        with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
             return msgspec.json.decode((self._folder / _NAME).read_bytes(), type=Kept)
         return None
 
@@ -140,5 +140,5 @@ def _files_of(manifest: bytes) -> list[str]:
     """The files that a package is loaded from."""
     try:
         return [digest for name, digest in msgspec.json.decode(manifest, type=Package).files.items() if name in NEEDED]
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError("a package's manifest cannot be read") from error

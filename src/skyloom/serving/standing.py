@@ -90,6 +90,6 @@ def _standing(path: Path) -> Standing | None:
 
 def _read(handle: int) -> Standing | None:
     for _ in range(3):  # a look may fall into a change
-        with suppress(msgspec.DecodeError):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
             return msgspec.json.decode(os.pread(handle, _READ, 0), type=Standing)
     return None
