@@ -98,7 +98,7 @@ def test_a_platform_that_is_trusted_opens_its_own_contracts_alone(start: Start, 
     assert cloud.post("/invocations", {"instances": flights}).json == {"predictions": SCORES}
     assert cloud.post("/predict", flights[0]).status == 401
     opened = {each.path for each in routes(["torchserve", "azure", "health"], trust=True) if each.policy == OPEN}
-    assert opened == {"/", "/score", "/swagger.json", "/ping", "/health/live", "/health/ready"}
+    assert opened == {"/", "/score", "/swagger.json", "/ping", "/health/live", "/health/startup", "/health/ready"}
 
 
 @pytest.mark.parametrize("kind", ["text/csv", "application/jsonlines"])
