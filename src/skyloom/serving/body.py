@@ -1,6 +1,5 @@
 """JSON bodies, decoded as far as needed, with errors for those who sent them."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -13,7 +12,6 @@ from skyloom.serving.wire import Problem
 
 _T = TypeVar("_T")
 
-_ESCAPES = re.compile(rb"\\(?:u([0-9a-fA-F]{4})|.)")
 LAST_MOMENT_MS = 253_402_300_799_999
 """The end of the year 9999: later moments have no calendar."""
 
@@ -25,40 +23,13 @@ def decode(body: bytes, type: type[_T] | Any = Any) -> _T:
     {'a': 1}
     """
     try:
-        value = msgspec.json.decode(body, type=type)
+        return msgspec.json.decode(body, type=type)
     except msgspec.ValidationError as error:
         raise Problem(400, str(error)) from error
     except RecursionError as error:
         raise Problem(400, "the JSON is nested too deep") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, f"the body is not valid JSON: {error}") from error
-    if (b"\\ud" in body or b"\\uD" in body) and _has_half_a_pair(body):
-        raise Problem(400, "the body holds half a surrogate pair, which is no text")
-    return value
-
-
-def encoded(value: object) -> bytes:
-    """A decoded value as JSON again; raises `Problem` with 400 for a whole number that JSON's readers cannot hold."""
-    try:
-        return msgspec.json.encode(value)
-    except (OverflowError, UnicodeEncodeError) as error:
-        raise Problem(400, f"a value cannot be read: {error}") from error
-
-
-def _has_half_a_pair(body: bytes) -> bool:
-    """Whether JSON holds an escape of a surrogate without the other half, which decodes to what nobody can encode."""
-    expected = -1  # where the second half has to stand
-    for found in _ESCAPES.finditer(body):
-        unit = int(found[1], 16) if found[1] else 0
-        if 0xDC00 <= unit < 0xE000:
-            if found.start() != expected:
-                return True
-            expected = -1
-        elif expected >= 0:
-            return True
-        else:
-            expected = found.end() if 0xD800 <= unit < 0xDC00 else -1
-    return expected >= 0
 
 
 def read_row(rows: RowType, body: bytes | msgspec.Raw, where: str = "") -> tuple[Value, ...]:

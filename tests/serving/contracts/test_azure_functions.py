@@ -6,6 +6,9 @@ from typing import Any
 import pytest
 from clouds import SCORES, Cloud, score
 
+from skyloom.serving.platforms import listen_on
+from skyloom.serving.services import Listen
+
 Flights = list[dict[str, Any]]
 METADATA = {"sys": {"MethodName": "score", "UtcNow": "2013-04-01T07:00:00Z", "RandGuid": "0"}}
 
@@ -78,3 +81,9 @@ def test_events_of_lambda_come_over_http_too(cloud: Cloud, flights: Flights) -> 
     answer = cloud.post("/events", {"Records": records})
     assert (answer.status, answer.json) == (200, {"batchItemFailures": [{"itemIdentifier": "m"}]})
     assert cloud.post("/events", flights).json == {"predictions": SCORES}
+
+
+def test_it_listens_where_the_host_says() -> None:
+    told = {"FUNCTIONS_CUSTOMHANDLER_PORT": "9000"}
+    assert listen_on(["azure-functions"], told, Listen(port=8080)).port == 9000
+    assert listen_on(["predict"], told, Listen(port=8080)).port == 8080

@@ -12,6 +12,7 @@ from skyloom.serving.aws_lambda.records import ObjectName
 from skyloom.serving.formats import media as formats
 from skyloom.serving.wire import Problem
 
+_CONNECT_S, _READ_S = 3, 20
 _TYPES = {
     ".csv": formats.CSV,
     ".json": formats.JSON,
@@ -82,7 +83,10 @@ class Buckets:
             boto3: Any = importlib.import_module("boto3")
         except ModuleNotFoundError as error:
             raise MissingExtra("boto3", "aws") from error
-        return boto3.client("s3", endpoint_url=self._endpoint)
+        config: Any = importlib.import_module("botocore.config")
+        retries = {"mode": "standard", "total_max_attempts": 3}
+        patience = config.Config(connect_timeout=_CONNECT_S, read_timeout=_READ_S, retries=retries)
+        return boto3.client("s3", endpoint_url=self._endpoint, config=patience)
 
 
 def _status(error: Exception) -> int | None:

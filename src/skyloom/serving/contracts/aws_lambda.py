@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from skyloom.kernel.errors import DeclarationError, SkyloomError, Transient
 from skyloom.serving.aws_lambda import records
 from skyloom.serving.aws_lambda.objects import Buckets
 from skyloom.serving.aws_lambda.records import BusEvent, Message, ObjectName, StreamRecord
-from skyloom.serving.body import decode, encoded
+from skyloom.serving.body import decode
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.formats import media as formats
 from skyloom.serving.formats.asked import Asked
@@ -129,7 +131,7 @@ class AwsLambda:
         name = records.created_on_bus(event)
         if name is not None:
             return await self._objects(call, route, [name])
-        return await self._rows(call._replace(body=encoded(event.detail), content_type=formats.JSON), route)
+        return await self._rows(call._replace(body=msgspec.json.encode(event.detail), content_type=formats.JSON), route)
 
     async def _rows(self, call: Call, route: LoadedRoute) -> dict[str, Any]:
         asked = await self._exchange.read(call, route, LONGEST)

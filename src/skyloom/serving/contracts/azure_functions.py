@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from skyloom.kernel.errors import SkyloomError
-from skyloom.serving.body import decode, encoded
+from skyloom.serving.body import decode
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.formats import media as formats
 from skyloom.serving.formats.writing import SCORE, checked, values_of
@@ -80,7 +80,7 @@ def _body(data: Any) -> bytes:
     for _ in range(2):
         if isinstance(data, str) and data[:1] == '"':
             data = decode(data.encode())
-    return data.encode() if isinstance(data, str) else encoded(data)
+    return data.encode() if isinstance(data, str) else msgspec.json.encode(data)
 
 
 def _outcome(value: Any, outputs: dict[str, Any] | None = None) -> Reply:
