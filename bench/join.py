@@ -40,8 +40,8 @@ def join() -> list[Figure]:
 
 
 def _ours(table: pa.Table, entity: pa.Array, t: np.ndarray) -> float:
-    from skyloom.features.columns import milliseconds
-    from skyloom.features.pit import Asked, join
+    from skyloom.features.algebra.columns import milliseconds
+    from skyloom.features.offline.pit import Asked, join
 
     begun = time.perf_counter()
     join(RECENT, SOURCE, table, milliseconds(table.column("at")), Asked([pa.chunked_array([entity])], t, t))

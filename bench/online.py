@@ -52,7 +52,7 @@ def _median_rate(log: Any) -> float:
 
 def _fold(log: Any, topic: str, measured_from: int) -> tuple[int, float]:
     """Fold a whole topic into a new store: how many events from ``measured_from`` on, and how many of them a second."""
-    from skyloom.features.fold import SourceFold
+    from skyloom.features.online.fold import SourceFold
     from skyloom.ingest.codec import decode
     from skyloom.stores.online.lmdb import LmdbOnline
 

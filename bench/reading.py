@@ -26,7 +26,7 @@ def wide() -> Any:
 
 def fill(store: Any, days: int) -> int:
     """Fold a history whose last day is dense, so that every window is full; the moment after it."""
-    from skyloom.features.fold import SourceFold
+    from skyloom.features.online.fold import SourceFold
     from skyloom.kernel.units import DAY
 
     past = events(400 * (days - 1), ENTITIES, max(1, (days - 1) * DAY))
@@ -90,7 +90,7 @@ def read_redis() -> list[Figure]:
 
 def _times(store: Any, at: int, step_ms: int, count: int = READS) -> Iterator[float]:
     """Seconds of single reads of one entity after the other; with a step no read is in the hop of the one before it."""
-    from skyloom.features.lookup import OnlineFeatures
+    from skyloom.features.online.lookup import OnlineFeatures
 
     features = OnlineFeatures(store, {"recent": wide()})
     for index in range(-500, count):
@@ -102,8 +102,8 @@ def _times(store: Any, at: int, step_ms: int, count: int = READS) -> Iterator[fl
 
 
 def _tiles(store: Any) -> int:
-    from skyloom.features.layout import read_layout
-    from skyloom.features.program import compile_group
+    from skyloom.features.algebra.layout import read_layout
+    from skyloom.features.algebra.program import compile_group
     from skyloom.features.spaces import tiles_space
     from skyloom.kernel.entity import entity_key
 

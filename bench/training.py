@@ -117,7 +117,7 @@ def feast() -> list[Figure]:
 def history() -> list[Figure]:
     """As much happens each day, over 1 to 1,000 days: time for each event should stay."""
     from bench.training_data import GROUP, SOURCE, events, labels
-    from skyloom.features.pit import Asked, by_event, join
+    from skyloom.features.offline.pit import Asked, by_event, join
     from skyloom.kernel.units import DAY
 
     figures: list[Figure] = []

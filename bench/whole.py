@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from bench.training import DAYS, EVENTS, KEYS, LABELS
 from bench.training_data import GROUP, SOURCE, events, labels
-from skyloom.features.dataset import build
-from skyloom.features.history import MEMORY
+from skyloom.features.offline.dataset import build
+from skyloom.features.offline.history import MEMORY
 from skyloom.ingest.codec import event_schema
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.expr import col

@@ -7,7 +7,7 @@ import pyarrow as pa
 from shared import contend
 
 from bench.training_data import GROUP, SOURCE
-from skyloom.features.pit import Asked, by_event, join
+from skyloom.features.offline.pit import Asked, by_event, join
 
 
 def prepare(events: pa.Table, labels: pa.Table) -> Any:

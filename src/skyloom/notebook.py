@@ -46,7 +46,7 @@ def dataset(model: "Named", directory: str | Path | None = None, *, history: str
     not given: ``as_available``, ``as_served`` or ``as_event``. It is stored as a version of the lake's table
     ``training/MODEL``.
     """
-    from skyloom.features.dataset import build
+    from skyloom.features.offline.dataset import build
     from skyloom.runtime.ownership import settle
     from skyloom.runtime.state import applied, model_of
     from skyloom.training.frame import categories_of, frame_of, signature_of

@@ -9,10 +9,10 @@ from tests.features import oracle
 from tests.features.histories import GROUPS, SCHEMA, SOURCE, History, log_batch
 from tests.features.memory import MemoryOnline
 
-from skyloom.features import pit
-from skyloom.features.building import buildings
-from skyloom.features.fold import SourceFold
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.offline import pit
+from skyloom.features.online.building import buildings
+from skyloom.features.online.fold import SourceFold
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import progress_space, tiles_space, unpack
 from skyloom.ingest.codec import decode, event_schema
 from skyloom.kernel.errors import DataError

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tests.features import oracle_sketches
 from tests.features.twin import twin
 
-from skyloom.features import kernel
-from skyloom.features.codes import buckets, hashes, ordered
-from skyloom.features.columns import EventColumns, event_columns
-from skyloom.features.exact import BEYOND
-from skyloom.features.layout import read_layout
-from skyloom.features.program import BUCKETS, HASHES, SQUARE_LOW, Program, compile_group
+from skyloom.features.algebra import kernel
+from skyloom.features.algebra.codes import buckets, hashes, ordered
+from skyloom.features.algebra.columns import EventColumns, event_columns
+from skyloom.features.algebra.exact import BEYOND
+from skyloom.features.algebra.layout import read_layout
+from skyloom.features.algebra.program import BUCKETS, HASHES, SQUARE_LOW, Program, compile_group
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.expr import col
 from skyloom.kernel.records.definitions import LIFETIME, AggregateDef, FeatureGroupDef

@@ -46,7 +46,7 @@ def go_on(store: LmdbOnline, on_commit: Any = lambda end: None) -> None:
     """Fold what is not folded yet, batch after batch."""
     from tests.features.histories import SCHEMA, SOURCE, log_batch
 
-    from skyloom.features.fold import SourceFold
+    from skyloom.features.online.fold import SourceFold
     from skyloom.ingest.codec import decode
 
     folding = SourceFold(SOURCE, GROUPS)

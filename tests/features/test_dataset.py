@@ -13,11 +13,11 @@ from tests.features.histories import GROUPS, NUMBERS, ORIGIN, SCHEMA, SOURCE, WH
 from tests.features.memory import MemoryOnline
 from tests.features.oracle import Happened
 
-from skyloom.features import spill
-from skyloom.features.dataset import build, definition_digest
-from skyloom.features.history import MEMORY
+from skyloom.features.offline import spill
+from skyloom.features.offline.dataset import build, definition_digest
+from skyloom.features.offline.history import MEMORY
+from skyloom.features.offline.spill import Spill, blocks, part_of
 from skyloom.features.spaces import pack, progress_space
-from skyloom.features.spill import Spill, blocks, part_of
 from skyloom.ingest.codec import event_schema
 from skyloom.ingest.receipts import receipts_table
 from skyloom.ingest.sink import events_topic

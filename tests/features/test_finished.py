@@ -6,9 +6,9 @@ from tests.features.histories import GROUPS, SOURCE, History, histories
 from tests.features.memory import MemoryOnline
 from tests.features.replay import ENTITIES, last_offset, parts
 
-from skyloom.features.finished import Finished
-from skyloom.features.fold import SourceFold
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.online.finished import Finished
+from skyloom.features.online.fold import SourceFold
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.units import MINUTE
 

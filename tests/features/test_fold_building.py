@@ -12,10 +12,10 @@ from tests.features.memory import MemoryOnline, View
 from tests.features.oracle import Happened
 from tests.features.replay import ask, build, last_offset, play
 
-from skyloom.features import building as module
-from skyloom.features.building import begin, buildings, restart
-from skyloom.features.fold import SourceFold
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.online import building as module
+from skyloom.features.online.building import begin, buildings, restart
+from skyloom.features.online.fold import SourceFold
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import POSITIONS, build_position, group_position, pack, tiles_space
 from skyloom.features.times import keep_ms
 from skyloom.ingest.codec import decode, event_schema

@@ -12,8 +12,8 @@ from tests.features.memory import MemoryOnline
 from tests.features.oracle import Happened
 from tests.features.replay import Played, ask, differences, last_offset, parts
 
-from skyloom.features.fold import Folded, SourceFold
-from skyloom.features.seen import key_bytes
+from skyloom.features.online.fold import Folded, SourceFold
+from skyloom.features.online.seen import key_bytes
 from skyloom.ingest.codec import decode, event_schema
 from skyloom.kernel.entity import entity_key
 from skyloom.kernel.units import DAY, HOUR, MINUTE, SECOND

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.features.twin import twin
 
-from skyloom.features import exact, kernel
-from skyloom.features.columns import EventColumns
-from skyloom.features.pit import SortedRequests
-from skyloom.features.program import Program, compile_group
+from skyloom.features.algebra import exact, kernel
+from skyloom.features.algebra.columns import EventColumns
+from skyloom.features.algebra.program import Program, compile_group
+from skyloom.features.offline.pit import SortedRequests
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
 

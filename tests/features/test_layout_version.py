@@ -8,8 +8,8 @@ from tests.features.histories import EVERY_KIND, ORIGIN, SOURCE, log_batch
 from tests.features.memory import MemoryOnline
 from tests.features.oracle import Happened
 
-from skyloom.features.fold import SourceFold
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.online.fold import SourceFold
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import tiles_space
 from skyloom.ingest.codec import decode
 from skyloom.kernel.entity import entity_key

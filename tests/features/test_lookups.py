@@ -8,7 +8,7 @@ from tests.features import oracle
 from tests.features.histories import GROUPS
 from tests.features.test_dataset import CALLS, MODEL, NOW, PROJECT, World, receipt, visible, world
 
-from skyloom.features.dataset import build, definition_digest
+from skyloom.features.offline.dataset import build, definition_digest
 from skyloom.ingest.receipts import receipts_table
 from skyloom.kernel.expr import col
 from skyloom.kernel.records.definitions import MODES, FeatureGroupDef, InputDef, LookupDef, ModelDef, ProjectDef

@@ -11,9 +11,11 @@ from tests.features.replay import differences
 from tests.features.test_algebra import EVERY, Drawn, fold, naive, read
 from tests.features.twin import twin
 
-from skyloom.features import batch, lookup, pit
-from skyloom.features import fold as folding
-from skyloom.features.columns import milliseconds
+from skyloom.features.algebra import batch
+from skyloom.features.algebra.columns import milliseconds
+from skyloom.features.offline import pit
+from skyloom.features.online import fold as folding
+from skyloom.features.online import lookup
 
 SEARCH = settings(max_examples=1_000, phases=[Phase.generate], deadline=None, database=None, derandomize=True)
 CUTS = st.lists(st.integers(1, 4), max_size=4)

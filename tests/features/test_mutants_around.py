@@ -19,8 +19,10 @@ from tests.features.test_mutants import CUTS, SEARCH, is_found, use
 from tests.features.test_zero_skew import Judged
 from tests.features.twin import twin
 
-from skyloom.features import codes, columns, finished, fold, kernel, pit
-from skyloom.features.columns import effective_times
+from skyloom.features.algebra import codes, columns, kernel
+from skyloom.features.algebra.columns import effective_times
+from skyloom.features.offline import pit
+from skyloom.features.online import finished, fold
 from skyloom.features.spaces import tiles_space
 from skyloom.kernel.columns import evaluate_columns
 from skyloom.kernel.records.definitions import AggregateDef

@@ -15,13 +15,13 @@ from tests.features.replay import ENTITIES, TYPES, last_offset
 from tests.features.test_mutants import SEARCH
 from tests.features.test_zero_skew import HISTORIES
 
-from skyloom.features import history as history_module
-from skyloom.features import moments
-from skyloom.features.building import buildings, complete
-from skyloom.features.fold import SourceFold
-from skyloom.features.history import Requests, Wanted, features_of, rules_of
-from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.moments import moments_of
+from skyloom.features.offline import history as history_module
+from skyloom.features.offline import moments
+from skyloom.features.offline.history import Requests, Wanted, features_of, rules_of
+from skyloom.features.offline.moments import moments_of
+from skyloom.features.online.building import buildings, complete
+from skyloom.features.online.fold import SourceFold
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import tiles_space
 from skyloom.ingest.codec import decode, event_schema
 from skyloom.ingest.partitions import partition_of

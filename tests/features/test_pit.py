@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.features.histories import GROUPS, ORIGIN, SCHEMA, SOURCE, log_batch
 from tests.features.oracle import Happened
 
-from skyloom.features import pit
-from skyloom.features.parallel import in_parallel
-from skyloom.features.ranges import by_entity, put_in_order, ranges
+from skyloom.features.offline import pit
+from skyloom.features.offline.parallel import in_parallel
+from skyloom.features.offline.ranges import by_entity, put_in_order, ranges
 from skyloom.ingest.codec import decode
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.units import DAY, MINUTE

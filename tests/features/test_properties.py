@@ -18,8 +18,8 @@ from tests.features.oracle import Happened
 from tests.features.replay import ENTITIES, Served, joined, joined_by_time, play
 from tests.features.test_zero_skew import play_fresh
 
-from skyloom.features import pit
-from skyloom.features.program import _KINDS
+from skyloom.features.algebra.program import _KINDS
+from skyloom.features.offline import pit
 from skyloom.kernel.records.definitions import LIFETIME, AggregateDef
 from skyloom.kernel.units import HOUR, MINUTE
 

@@ -12,7 +12,7 @@ from tests.features.replay import ask, differences, last_offset, play
 from tests.features.test_crash import ROOT, contents, history
 from tests.features.test_zero_skew import CUTS
 
-from skyloom.features.fold import SourceFold
+from skyloom.features.online.fold import SourceFold
 from skyloom.ingest.codec import decode
 from skyloom.kernel.errors import Conflict
 from skyloom.stores.online.redis import RedisOnline

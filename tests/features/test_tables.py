@@ -13,9 +13,10 @@ from tests.features.histories import GROUPS, SCHEMA, SOURCE, History, histories
 from tests.features.memory import MemoryOnline
 from tests.features.replay import ENTITIES, TYPES, last_offset, parts
 
-from skyloom.features import pit, tables
-from skyloom.features.fold import SourceFold
-from skyloom.features.rows import OnlineTables
+from skyloom.features import tables
+from skyloom.features.offline import pit
+from skyloom.features.online.fold import SourceFold
+from skyloom.features.online.rows import OnlineTables
 from skyloom.features.spaces import tiles_space
 from skyloom.features.tables import looked_up
 from skyloom.ingest.codec import event_schema

@@ -28,9 +28,9 @@ from tests.features.replay import (
     progress,
 )
 
-from skyloom.features import pit
-from skyloom.features.fold import SourceFold
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.offline import pit
+from skyloom.features.online.fold import SourceFold
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import group_position, position, seen_space, tiles_space
 from skyloom.ingest.codec import decode, encode_table, event_schema
 from skyloom.kernel.columns import arrow_schema

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import numba
 
-from skyloom.features import kernel
+from skyloom.features.algebra import kernel
 
 MODULES = ("compiled", "exact", "wide", "sketches", "tiles", "kernel")
 """What is compiled, each before what imports it."""
@@ -28,7 +28,7 @@ def twin(healthy: str = "", broken: str = "") -> ModuleType:
     made: dict[str, ModuleType] = {}
     with patch.object(numba, "njit", _uncompiled), patch.dict(sys.modules):
         for name, source in sources.items():
-            full = f"skyloom.features.{name}"
+            full = f"skyloom.features.algebra.{name}"
             made[name] = sys.modules[full] = module = ModuleType(full)
             module.__file__ = str(folder / f"{name}.py")
             exec(compile(source, module.__file__, "exec"), module.__dict__)

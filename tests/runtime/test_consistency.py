@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from tests.runtime.logged import log_receipts
 
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import tiles_space
 from skyloom.ingest.rows import encode_rows
 from skyloom.kernel.entity import entity_key

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from skyloom.features.dataset import inputs_of, served
+from skyloom.features.offline.dataset import inputs_of, served
 from skyloom.ingest.receipts import receipts_table
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
 from skyloom.kernel.units import DAY, HOUR

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from tests.runtime.logged import log_receipts
 
-from skyloom.features.dataset import build
+from skyloom.features.offline.dataset import build
 from skyloom.kernel.errors import Refused
 from skyloom.kernel.records.definitions import LogbookDef, ModelDef
 from skyloom.kernel.records.hidden import hidden_inputs

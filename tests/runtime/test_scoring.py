@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skyloom.cli.main import main
-from skyloom.features.dataset import build
+from skyloom.features.offline.dataset import build
 from skyloom.kernel.errors import DataError, NotFound, Transient, UsageError
 from skyloom.package import load
 from skyloom.platform import Platform

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, group, project, put
 
-from skyloom.features.building import begin
-from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.pit import Asked, by_offset, join
+from skyloom.features.offline.pit import Asked, by_offset, join
+from skyloom.features.online.building import begin
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import tiles_space
 from skyloom.ingest.parts import SourcePart
 from skyloom.kernel.errors import Conflict, DataError, Transient

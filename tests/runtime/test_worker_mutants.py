@@ -8,7 +8,7 @@ import pytest
 from tests.features.test_fold_building import barriers_too_far
 from tests.runtime.worker_world import BY_ID, BY_WHO, START, World, contents, fill, project, put
 
-from skyloom.features import fold, seen
+from skyloom.features.online import fold, seen
 from skyloom.kernel.errors import Conflict
 from skyloom.kernel.units import HOUR
 from skyloom.runtime.worker import Worker

@@ -13,8 +13,8 @@ import pytest
 from tests.monitoring.test_outcomes import MODEL, receipt
 from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, project, put
 
-from skyloom.features.history import Requests, Wanted, features_of, rules_of
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.offline.history import Requests, Wanted, features_of, rules_of
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.ingest.parts import parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import Conflict
@@ -309,7 +309,7 @@ def test_an_erasure_is_carried_out_by_one_worker_that_has_every_shard(make: Any)
 
 
 def test_a_group_is_built_again_from_every_partition_by_two_workers(make: Any) -> None:
-    from skyloom.features.building import begin
+    from skyloom.features.online.building import begin
 
     expected = alone(make("alone"), fill)
     world, time = make("shared"), Time()

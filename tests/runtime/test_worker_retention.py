@@ -9,7 +9,7 @@ import pytest
 from tests.runtime.test_worker import served_and_joined
 from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, project, put
 
-from skyloom.features.history import progress
+from skyloom.features.offline.history import progress
 from skyloom.features.spaces import source_position
 from skyloom.kernel.errors import Conflict
 from skyloom.kernel.units import DAY, HOUR

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from tests.services.redis import RedisServer
 
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import position, source_position, tiles_space
 from skyloom.ingest.partitions import Appender, pack_rows
 from skyloom.ingest.sink import events_topic

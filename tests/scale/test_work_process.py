@@ -15,7 +15,7 @@ import pytest
 from tests.services.redis import RedisServer
 
 from skyloom.cli.new import create
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.ingest.rows import encode_rows
 from skyloom.ingest.sink import events_topic
 from skyloom.platform import Platform, open_platform

@@ -15,7 +15,7 @@ from tests.runtime.worker_world import SOURCE, START, World, contents, fill, pro
 from tests.scale.scale_world import GROUPS, Place, filled, opened, start, stopped, work, work_and_die, work_and_stop
 from tests.services.redis import RedisServer
 
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.kernel.errors import Conflict
 from skyloom.kernel.units import HOUR
 from skyloom.runtime.worker import Worker

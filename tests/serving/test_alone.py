@@ -133,22 +133,27 @@ def test_a_disk_without_room_costs_the_copy_and_no_release(tmp_path: Path, launc
     until(lambda: "could not be copied" in server.said())
 
 
-def test_the_command_starts_with_every_store_of_its_profile_down(tmp_path: Path) -> None:
+@pytest.mark.parametrize("windowed", [False, True])
+def test_the_command_starts_with_every_store_of_its_profile_down(tmp_path: Path, windowed: bool) -> None:
     """``skyloom serve``: brokers and Redis that nobody listens as, no objects, no metadata; keys and the copy alone."""
-    world = World(tmp_path / ".skyloom", windowed=False)
+    world = World(tmp_path / ".skyloom", windowed=windowed)
     key, stored = mint(["admin"])
     release = publish(world, 0.25, (stored,))
     (tmp_path / ".skyloom" / "keys").rename(tmp_path / ".skyloom" / "private")
     stores = 'log = "kafka://127.0.0.1:1/p"\nonline = "redis://127.0.0.1:1"\n'
     (tmp_path / "skyloom.toml").write_text("[local]\n[down]\n" + stores)
-    assert answered(tmp_path, key, "local")["release"] == release[:12]
+    status, answer = answered(tmp_path, key, "local")
+    assert (status, answer["release"]) == (200, release[:12])
     shutil.rmtree(tmp_path / ".skyloom" / "objects")
     (tmp_path / ".skyloom" / "objects").write_text("no folder")
-    answer = answered(tmp_path, key, "down")
-    assert (answer["score"], answer["release"]) == (pytest.approx(0.35), release[:12])
+    status, down = answered(tmp_path, key, "down")
+    if windowed:
+        assert (status, "redis://127.0.0.1:1 does not answer" in down["error"]) == (503, True)
+    else:
+        assert (status, down["score"], down["release"]) == (200, answer["score"], release[:12])
 
 
-def answered(project: Path, key: str, profile: str) -> Any:
+def answered(project: Path, key: str, profile: str) -> tuple[int, Any]:
     """What the command answers, when it is ready, to one request."""
     command = Path(sys.executable).parent / "skyloom"
     with (project / "said").open("w") as said:
@@ -166,8 +171,7 @@ def answered(project: Path, key: str, profile: str) -> Any:
         assert line, (project / "said").read_text()
         server = Reached(int(line.partition(";")[0].rpartition(":")[2]), key)
         until(lambda: server.ask("GET", "/health/ready")[0] == 200)
-        status, answer = server.ask("POST", "/predict/late", FLIGHT)
-        assert status == 200, answer
+        answer = server.ask("POST", "/predict/late", FLIGHT)
         if profile == "local":
             until(lambda: (project / ".skyloom" / "served" / COPY / "release.json").exists())
         return answer

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from serving_world import GROUP, LANDINGS, NOW, Arm, LogbookDef, World, ask, mint, until
 
-from skyloom.features.fold import SourceFold
+from skyloom.features.online.fold import SourceFold
 from skyloom.ingest.codec import decode
 from skyloom.kernel.errors import UsageError
 from skyloom.serving.listener import listening

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.features.memory import MemoryOnline
 
 import skyloom as sky
-from skyloom.features.fold import SourceFold
-from skyloom.features.lookup import OnlineFeatures
+from skyloom.features.online.fold import SourceFold
+from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.ingest.codec import decode
 from skyloom.ingest.rows import encode_rows
 from skyloom.kernel.errors import DataError, DeclarationError, UsageError

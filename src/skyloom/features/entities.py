@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from skyloom.features.program import Int64s
+from skyloom.features.algebra.program import Int64s
 
 NOBODY = -1
 """The code of a row that lacks a part of its entity."""

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from skyloom.features.columns import effective_times
+from skyloom.features.algebra.columns import effective_times
+from skyloom.features.algebra.program import Int64s
 from skyloom.features.entities import NOBODY, entity_codes
-from skyloom.features.pit import Asked, codes_of
-from skyloom.features.program import Int64s
-from skyloom.features.ranges import by_entity, put_in_order
-from skyloom.features.rows import VERSIONS, Value, Version
+from skyloom.features.offline.pit import Asked, codes_of
+from skyloom.features.offline.ranges import by_entity, put_in_order
+from skyloom.features.online.rows import VERSIONS, Value, Version
 from skyloom.features.spaces import tiles_space
 from skyloom.kernel.entity import entity_key
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
@@ -70,7 +70,7 @@ def looked_up(
 ) -> list[pa.ChunkedArray]:
     """Each attribute of the table for every request, [m], as its row was visible to it; null where there was none.
 
-    ``order`` [n] says from when on each event is visible, as for `skyloom.features.pit.join`.
+    ``order`` [n] says from when on each event is visible, as for `skyloom.features.offline.pit.join`.
     """
     rows = rows_of(table, source, events, order, asked)
     chosen = pa.array(rows, mask=rows == NOBODY)

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from skyloom.features.batch import fold_packed
-from skyloom.features.columns import EventColumns
-from skyloom.features.kernel import read_packed, sweep
-from skyloom.features.moments import moments_of
-from skyloom.features.pit import SortedRequests
-from skyloom.features.program import Program, compile_group
-from skyloom.features.ranges import by_entity, put_in_order
+from skyloom.features.algebra.batch import fold_packed
+from skyloom.features.algebra.columns import EventColumns
+from skyloom.features.algebra.kernel import read_packed, sweep
+from skyloom.features.algebra.program import Program, compile_group
+from skyloom.features.offline.moments import moments_of
+from skyloom.features.offline.pit import SortedRequests
+from skyloom.features.offline.ranges import by_entity, put_in_order
 from skyloom.features.tables import Versions, newest
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
 from skyloom.kernel.units import HOUR

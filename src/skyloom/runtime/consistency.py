@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from skyloom.features.fold import SourceFold
+from skyloom.features.online.fold import SourceFold
 from skyloom.features.spaces import partitions_of
 from skyloom.ingest.parts import number_of, source_of
 from skyloom.ingest.receipts import decode_receipts

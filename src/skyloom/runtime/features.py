@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from skyloom.features.building import Building, buildings
+from skyloom.features.online.building import Building, buildings
 from skyloom.features.spaces import group_position, pack, position, progress_space, source_position, tiles_space, unpack
 from skyloom.ingest.parts import SourcePart
 from skyloom.ingest.sink import events_from, events_topic

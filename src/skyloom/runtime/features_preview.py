@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from skyloom.features.columns import effective_times
-from skyloom.features.dataset import read_events
-from skyloom.features.pit import Asked, join
-from skyloom.features.program import columns_read
+from skyloom.features.algebra.columns import effective_times
+from skyloom.features.algebra.program import columns_read
+from skyloom.features.offline.dataset import read_events
+from skyloom.features.offline.pit import Asked, join
 from skyloom.features.tables import looked_up
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES

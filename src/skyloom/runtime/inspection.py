@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from skyloom.features.columns import milliseconds
+from skyloom.features.algebra.columns import milliseconds
 from skyloom.kernel.columns import ARROW_TYPES
 from skyloom.kernel.records.definitions import ModelDef
 from skyloom.kernel.records.hidden import hidden_inputs

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from skyloom.cost import month_of, spent
-from skyloom.features.fold import SourceFold
+from skyloom.features.online.fold import SourceFold
 from skyloom.ingest.deadletter import count_dead
 from skyloom.ingest.parts import SourcePart
 from skyloom.ingest.sink import APP, events_from, events_topic, rows_from

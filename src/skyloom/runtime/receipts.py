@@ -2,7 +2,7 @@
 
 import msgspec
 
-from skyloom.features.dataset import inputs_of, served
+from skyloom.features.offline.dataset import inputs_of, served
 from skyloom.ingest.receipts import receipts_from
 from skyloom.ingest.rows import Value
 from skyloom.kernel.errors import NotFound, Refused

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from skyloom.features.columns import milliseconds
-from skyloom.features.dataset import inputs_of
-from skyloom.features.history import Requests
+from skyloom.features.algebra.columns import milliseconds
+from skyloom.features.offline.dataset import inputs_of
+from skyloom.features.offline.history import Requests
 from skyloom.ingest.requests import RequestBatch, read_requests
 from skyloom.kernel.columns import ARROW_TYPES, arrow_schema
 from skyloom.kernel.errors import NotFound, UsageError

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from skyloom.delivery.gates import GateEvidence, judge_all
-from skyloom.features.dataset import Dataset, build
+from skyloom.features.offline.dataset import Dataset, build
 from skyloom.kernel.errors import Refused, SkyloomError, TrainingError, Transient
 from skyloom.kernel.ids import content_id, new_id
 from skyloom.kernel.records.definitions import ModelDef, ProjectDef

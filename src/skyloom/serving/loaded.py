@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
-from skyloom.features.lookup import OnlineFeatures
-from skyloom.features.rows import OnlineTables
+from skyloom.features.online.lookup import OnlineFeatures
+from skyloom.features.online.rows import OnlineTables
 from skyloom.governance.access import Keyring
 from skyloom.ingest.rows import RowType, Value
 from skyloom.kernel.errors import PackageError

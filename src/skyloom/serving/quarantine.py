@@ -166,14 +166,22 @@ class Quarantine:
         size = _SLOTS * _SLOT.size
         if self._folder is None:
             return mmap.mmap(-1, size)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self._folder):
+        try:
+            return self._shared(self._folder, size)
+        except OSError as error:
+            _log.error("crashes are counted nowhere: %s cannot be written (%s)", self._folder, error.strerror)
+            self._folder, self._files = None, ()
+            return mmap.mmap(-1, size)
+
+    def _shared(self, folder: Path, size: int) -> mmap.mmap:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
             self._bury()
             name = f"{os.getpid()}-{new_id('s')}"
-            asking = (self._folder / f"asking-{name}").open("w+b")
+            asking = (folder / f"asking-{name}").open("w+b")
             fcntl.flock(asking, fcntl.LOCK_EX)
-            asking.truncate(size)
-            self._files = asking, (self._folder / f"said-{name}").open("wb")
+            os.posix_fallocate(asking.fileno(), 0, size)  # on a disk without room, writing to a hole would end the process
+            self._files = asking, (folder / f"said-{name}").open("wb")
         self._read()
         return mmap.mmap(asking.fileno(), size)
 

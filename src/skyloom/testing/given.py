@@ -54,7 +54,7 @@ class Given:
         What arrived before ``moment`` is seen, and nothing else; the first copy of a key counts. Raises `DeclarationError`
         when the features cannot be, `DataError` for an event that would be refused on its way in, and `UsageError`.
         """
-        from skyloom.features.pit import Asked, join
+        from skyloom.features.offline.pit import Asked, join
         from skyloom.features.tables import looked_up
 
         group, source = _compiled(features)

@@ -10,7 +10,7 @@ from skyloom.kernel.schema import Schema, Type
 
 MODES = ("as_available", "as_served", "as_event")
 """What the requests of a training set see: what was visible at their moment; served requests alone, with exactly what they
-were served; all that had happened before their moment, however late it came in. See `skyloom.features.dataset`."""
+were served; all that had happened before their moment, however late it came in. See `skyloom.features.offline.dataset`."""
 
 
 class SourceDef(msgspec.Struct, frozen=True):

@@ -35,8 +35,8 @@ class KeyDigest(msgspec.Struct, frozen=True):
 
 
 class Release(msgspec.Struct, frozen=True):
-    """The immutable manifest that serving obeys. Its id is the digest of its signed bytes; ``number`` counts up; ``before`` is
-    the id of the release that it replaced (empty: the first)."""
+    """The immutable manifest that serving obeys. Its id is the digest of its signed bytes; ``number`` counts up; ``before``
+    is the id of the release that it replaced (empty: the first)."""
 
     number: int
     created_ms: int

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from skyloom.features.dataset import Dataset
+from skyloom.features.offline.dataset import Dataset
 from skyloom.kernel.records.registry import GateResult
 from skyloom.platform import Platform
 from skyloom.registry.champion import champion_of

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from skyloom.features.building import Building, buildings, complete
-from skyloom.features.fold import SourceFold
+from skyloom.features.online.building import Building, buildings, complete
+from skyloom.features.online.fold import SourceFold
 from skyloom.ports.lake import Lake
 from skyloom.ports.online import OnlineStore
 from skyloom.runtime.worker.slices import Slices

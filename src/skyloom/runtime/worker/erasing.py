@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from skyloom.features.building import buildings, restart
-from skyloom.features.fold import fold_group
+from skyloom.features.online.building import buildings, restart
+from skyloom.features.online.fold import fold_group
 from skyloom.features.spaces import tiles_space
 from skyloom.ingest.deadletter import dead_letter_table
 from skyloom.ingest.sink import events_topic, rows_from

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from skyloom.features.columns import milliseconds
+from skyloom.features.algebra.columns import milliseconds
 from skyloom.kernel.columns import evaluate_columns
 from skyloom.kernel.records.definitions import ModelDef, SourceDef
 

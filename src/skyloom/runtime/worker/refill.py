@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from skyloom.features.fold import SourceFold
+from skyloom.features.online.fold import SourceFold
 from skyloom.ports.lake import Lake
 from skyloom.ports.log import Log
 from skyloom.ports.online import OnlineStore, OnlineWriter

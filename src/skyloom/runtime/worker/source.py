@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as _compute
 
-from skyloom.features.fold import Folded, SourceFold
-from skyloom.features.pit import codes_of
+from skyloom.features.offline.pit import codes_of
+from skyloom.features.online.fold import Folded, SourceFold
 from skyloom.ingest.contract import quarantined
 from skyloom.ingest.deadletter import count_dead, dead_letter_table, dead_letters
 from skyloom.ingest.parts import SourcePart

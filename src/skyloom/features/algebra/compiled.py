@@ -17,7 +17,7 @@ SOURCES = (
     "kernel.py",
     "columns.py",
     "codes.py",
-    "pit.py",
+    "../offline/pit.py",
     "batch.py",
 )
 """Every file that compiled code is made of, or that tells it what it works on."""

@@ -10,8 +10,8 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 
+from skyloom.features.algebra.program import Int64s
 from skyloom.features.entities import NOBODY
-from skyloom.features.program import Int64s
 from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import Transient
 

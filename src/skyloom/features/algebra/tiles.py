@@ -3,12 +3,12 @@
 A tile is a row of int64: its start (epoch milliseconds), then its slots. A slot of kind MIN or MAX holds the bits of a
 float64, seen through a float64 view of the same memory. Sums are scaled integers, so every order of adding gives the
 same bits; one that grew beyond 62 bits stays BEYOND in its tile, and to read it is an OVERFLOW. A slot from OLDEST on is
-the handle of a state of any size (`skyloom.features.wide`, `skyloom.features.sketches`).
+the handle of a state of any size (`skyloom.features.algebra.wide`, `skyloom.features.algebra.sketches`).
 
 A blob is an entity's tiles packed (int64, little-endian): version, levels, slots, end offset, then per level the number of
 tiles and the floor, then the tiles of each level, sorted by start, then the states of any size. In a packed tile the slot
 of such a state holds how many words it has, 0 for the empty one; the words themselves follow behind all tiles, in the order
-of levels, tiles and slots. `skyloom.features.layout` reads a blob in plain Python.
+of levels, tiles and slots. `skyloom.features.algebra.layout` reads a blob in plain Python.
 
 The floor is the end of the newest tile that was let go: a window that reaches below it cannot be answered. Tiles and floor
 depend on which events were folded, not on their order or batches.
@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skyloom.features.compiled import jit
-from skyloom.features.program import HOP, KEEP, KIND, LEVELS, MAX, MIN, OLDEST, ROWS_AT, SLOTS, WIDE
-from skyloom.features.wide import EMPTY, HEAD, NO_ROOM, room_for
+from skyloom.features.algebra.compiled import jit
+from skyloom.features.algebra.program import HOP, KEEP, KIND, LEVELS, MAX, MIN, OLDEST, ROWS_AT, SLOTS, WIDE
+from skyloom.features.algebra.wide import EMPTY, HEAD, NO_ROOM, room_for
 
 VERSION = 2
 HEADER = 4

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from skyloom.features.program import Int64s
+from skyloom.features.algebra.program import Int64s
 from skyloom.ingest.parts import seen_of
 
 

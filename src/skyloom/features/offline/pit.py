@@ -6,13 +6,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from skyloom.features.columns import EventColumns, effective_times, event_columns
+from skyloom.features.algebra.columns import EventColumns, effective_times, event_columns
+from skyloom.features.algebra.kernel import sweep
+from skyloom.features.algebra.program import HOP, Float64s, Int64s, Program, compile_group
+from skyloom.features.algebra.tiles import FULL, OVERFLOW
 from skyloom.features.entities import NOBODY, entity_codes
-from skyloom.features.kernel import sweep
-from skyloom.features.parallel import cores, in_parallel, side_by_side
-from skyloom.features.program import HOP, Float64s, Int64s, Program, compile_group
-from skyloom.features.ranges import ByEntity, by_entity, put_in_order, ranges
-from skyloom.features.tiles import FULL, OVERFLOW
+from skyloom.features.offline.parallel import cores, in_parallel, side_by_side
+from skyloom.features.offline.ranges import ByEntity, by_entity, put_in_order, ranges
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef
 

@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skyloom.features.columns import EventColumns
-from skyloom.features.compiled import jit
-from skyloom.features.kernel import fold_blob
-from skyloom.features.layout import other_layout
-from skyloom.features.program import Int64s, Program
-from skyloom.features.tiles import HEADER, VERSION
+from skyloom.features.algebra.columns import EventColumns
+from skyloom.features.algebra.compiled import jit
+from skyloom.features.algebra.kernel import fold_blob
+from skyloom.features.algebra.layout import other_layout
+from skyloom.features.algebra.program import Int64s, Program
+from skyloom.features.algebra.tiles import HEADER, VERSION
 
 _END = 3
 """Where a blob tells its end offset."""

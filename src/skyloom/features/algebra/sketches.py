@@ -7,9 +7,9 @@ cardinality estimation algorithms for HyperLogLog sketches", arXiv:1702.01284, a
 1.04 / sqrt(4096) = 1.6%.
 
 **Quantiles.** Numbers of values by bucket, in the manner of DDSketch (Masson, Rim and Lee, VLDB 2019), never collapsed:
-pairs (bucket, count), sorted by bucket. Buckets are made by `skyloom.features.codes.buckets`: each power of two is cut into
-M equal ones, DDSketch's linearly interpolated mapping, since libraries do not agree on the last bit of a logarithm. A value
-told for a bucket [a, b) is 2ab / (a + b), no more than 1 / (2M + 1) of any value in it away.
+pairs (bucket, count), sorted by bucket. Buckets are made by `skyloom.features.algebra.codes.buckets`: each power of two is
+cut into M equal ones, DDSketch's linearly interpolated mapping, since libraries do not agree on the last bit of a
+logarithm. A value told for a bucket [a, b) is 2ab / (a + b), no more than 1 / (2M + 1) of any value in it away.
 """
 
 import math
@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from skyloom.features.compiled import jit
-from skyloom.features.wide import HEAD, NO_ROOM, room_for
+from skyloom.features.algebra.compiled import jit
+from skyloom.features.algebra.wide import HEAD, NO_ROOM, room_for
 
 INDEX_BITS = 12
 REGISTERS = 2**INDEX_BITS

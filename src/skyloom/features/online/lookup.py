@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skyloom.features.finished import Finished, Values
-from skyloom.features.kernel import read_packed
-from skyloom.features.layout import other_layout
-from skyloom.features.program import Program, compile_group
+from skyloom.features.algebra.kernel import read_packed
+from skyloom.features.algebra.layout import other_layout
+from skyloom.features.algebra.program import Program, compile_group
+from skyloom.features.algebra.tiles import NULLS, OK, TOO_OLD, UNREADABLE
+from skyloom.features.online.finished import Finished, Values
+from skyloom.features.online.standing import Partitions, Standing, standings
 from skyloom.features.spaces import tiles_space, unpack
-from skyloom.features.standing import Partitions, Standing, standings
-from skyloom.features.tiles import NULLS, OK, TOO_OLD, UNREADABLE
 from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import DataError, Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef

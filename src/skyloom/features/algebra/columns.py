@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from skyloom.features.codes import coded, numbers
-from skyloom.features.exact import BEYOND
-from skyloom.features.program import COLUMN, KIND, MAX, MIN, SQUARE_LOW, SUM, Float64s, Int64s, Program
+from skyloom.features.algebra.codes import coded, numbers
+from skyloom.features.algebra.exact import BEYOND
+from skyloom.features.algebra.program import COLUMN, KIND, MAX, MIN, SQUARE_LOW, SUM, Float64s, Int64s, Program
 from skyloom.kernel.columns import evaluate_columns
 from skyloom.kernel.expr import Expression
 from skyloom.kernel.ids import canonical_json
@@ -22,8 +22,8 @@ _MOST = 2.0**61
 
 class EventColumns(NamedTuple):
     """``ts`` [n] int64 (effective times, ms); ``offset`` [n] int64 (in the log); ``values`` [C, n] float64, ``scaled`` [C,
-    n] int64; ``codes`` [K, n] int64 (see `skyloom.features.codes`); ``valid`` [V, n] bool, by lane. C and V are at least
-    1. Without codes nobody asks for offsets: then there are none."""
+    n] int64; ``codes`` [K, n] int64 (see `skyloom.features.algebra.codes`); ``valid`` [V, n] bool, by lane. C and V are at
+    least 1. Without codes nobody asks for offsets: then there are none."""
 
     ts: Int64s
     offset: Int64s

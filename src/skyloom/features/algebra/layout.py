@@ -1,13 +1,13 @@
 """Packed tiles read in plain Python, without the compiled kernel: for tools, for tests, for whoever finds them in a store.
 
-The layout is told in `skyloom.features.kernel`; that of each state in `skyloom.features.wide` and
-`skyloom.features.sketches`.
+The layout is told in `skyloom.features.algebra.kernel`; that of each state in `skyloom.features.algebra.wide` and
+`skyloom.features.algebra.sketches`.
 """
 
 import struct
 from typing import NamedTuple
 
-from skyloom.features.program import (
+from skyloom.features.algebra.program import (
     BUCKETS,
     GREATEST,
     HASHES,
@@ -37,7 +37,7 @@ class Tile(NamedTuple):
 
     Counts and scaled sums are ``int``, extremes ``float`` (infinite where there is no value), a sum of squares stands whole
     in its lower slot, ``None`` in the upper one; lists are (time, offset, value), the best first; a distinct count is a set
-    of hashes or 4,096 registers; quantiles are numbers of values by bucket (see `skyloom.features.codes.buckets`).
+    of hashes or 4,096 registers; quantiles are numbers of values by bucket (see `skyloom.features.algebra.codes.buckets`).
     """
 
     start: int

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from skyloom.features.online.standing import Partitions, standings
 from skyloom.features.spaces import tiles_space, unpack
-from skyloom.features.standing import Partitions, standings
 from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef

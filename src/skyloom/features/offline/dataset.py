@@ -19,11 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as _compute
 
-from skyloom.features.asof import AsOf
-from skyloom.features.columns import milliseconds
+from skyloom.features.algebra.columns import milliseconds
 from skyloom.features.entities import NOBODY
-from skyloom.features.history import MEMORY, Requests, Wanted, features_of, known_mode, rules_of
-from skyloom.features.pit import Asked
+from skyloom.features.offline.asof import AsOf
+from skyloom.features.offline.history import MEMORY, Requests, Wanted, features_of, known_mode, rules_of
+from skyloom.features.offline.pit import Asked
 from skyloom.features.tables import rows_of
 from skyloom.ingest.codec import EVENT_COLUMNS, event_schema
 from skyloom.ingest.receipts import RECEIPTS

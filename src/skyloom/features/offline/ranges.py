@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from skyloom.features.program import Int64s
+from skyloom.features.algebra.program import Int64s
 
 
 class ByEntity(NamedTuple):

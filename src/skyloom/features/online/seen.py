@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as _compute
 
-from skyloom.features.program import Int64s
+from skyloom.features.algebra.program import Int64s
 from skyloom.features.spaces import POSITIONS, memory_position, seen_space
 from skyloom.ingest.parts import SourcePart
 from skyloom.kernel.entity import entity_key

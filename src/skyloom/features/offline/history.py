@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from skyloom.features.algebra.program import Float64s, Int64s, columns_read
 from skyloom.features.entities import NOBODY
-from skyloom.features.moments import moments_of, saw_of
-from skyloom.features.pit import Asked, Progress, by_event, by_offset, by_time, join
-from skyloom.features.program import Float64s, Int64s, columns_read
+from skyloom.features.offline.moments import moments_of, saw_of
+from skyloom.features.offline.pit import Asked, Progress, by_event, by_offset, by_time, join
+from skyloom.features.offline.spill import Spill, blocks, part_of
 from skyloom.features.spaces import partitions_of, progress_space, unpack
-from skyloom.features.spill import Spill, blocks, part_of
 from skyloom.ingest.codec import EVENT_COLUMNS, event_schema
 from skyloom.ingest.parts import parts_of
 from skyloom.ingest.sink import events_topic

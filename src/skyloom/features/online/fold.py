@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from skyloom.features.batch import fold_packed
-from skyloom.features.building import Building, begin, begin_missing, buildings
-from skyloom.features.columns import effective_times, event_columns
+from skyloom.features.algebra.batch import fold_packed
+from skyloom.features.algebra.columns import effective_times, event_columns
+from skyloom.features.algebra.program import Program, compile_group
 from skyloom.features.entities import entity_codes
-from skyloom.features.program import Program, compile_group
-from skyloom.features.seen import DEAD, ERASED, FRESH, REPEATED, Known, SeenKeys, Verdicts, key_bytes
+from skyloom.features.online.building import Building, begin, begin_missing, buildings
+from skyloom.features.online.seen import DEAD, ERASED, FRESH, REPEATED, Known, SeenKeys, Verdicts, key_bytes
 from skyloom.features.spaces import (
     POSITIONS,
     build_position,
@@ -58,7 +58,8 @@ class SourceFold:
     """Folds the events of one source, or of one partition of it, into its groups. One owner at a time; the store's
     transaction is the fence. An entity's events may lie in several partitions: its tiles are the same in any order.
 
-    ``horizon_ms`` is how far behind the newest event one still counts (see `skyloom.features.seen`); ``None``: any does.
+    ``horizon_ms`` is how far behind the newest event one still counts (see `skyloom.features.online.seen`); ``None``: any
+    does.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class SourceFold:
         begin_missing(store, [group for group, _ in self.groups], parts_of(self.source, self.part.partitions))
 
     def begin(self, writer: OnlineWriter, group: FeatureGroupDef) -> None:
-        """Begin to build a group from history, up to the position of this transaction; see `skyloom.features.building`."""
+        """Begin to build a group from history, up to the position of this transaction; see `Building`."""
         begin(writer, group, parts_of(self.source, self.part.partitions))
 
     def advance(self, writer: OnlineWriter, building: Building, history: pa.Table, upto: int) -> Building:

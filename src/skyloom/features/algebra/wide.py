@@ -2,19 +2,19 @@
 
 At a handle stand the room that the state has, how many words of it are used, then these words. A handle of -1 is the
 empty state. A state that grows out of its room moves; the arena is thrown away after each call. What a state holds is
-described where it is worked on: `skyloom.features.sketches`, and here for lists.
+described where it is worked on: `skyloom.features.algebra.sketches`, and here for lists.
 
 A list holds the k best entries, the best first, each of three words that are compared one after the other. For the oldest
 and the newest values these are time, offset and value, for the greatest ones value, time and offset; an event stands in a
-list at most once, as its offset is its own. Values stand as the whole numbers that `skyloom.features.codes.ordered` makes
-of them.
+list at most once, as its offset is its own. Values stand as the whole numbers that `skyloom.features.algebra.codes.ordered`
+makes of them.
 """
 
 from typing import Any
 
 import numpy as np
 
-from skyloom.features.compiled import jit
+from skyloom.features.algebra.compiled import jit
 
 EMPTY = -1
 NO_ROOM = -2
@@ -84,7 +84,7 @@ def merge_entries(heap: Any, used: Any, handle: int, most: int, falling: bool, o
 
 @jit
 def float_of(code: int) -> float:
-    """The float64 that `skyloom.features.codes.ordered` made a whole number of."""
+    """The float64 that `skyloom.features.algebra.codes.ordered` made a whole number of."""
     bits = np.empty(1, np.int64)
     bits[0] = code if code >= 0 else code ^ 0x7FFFFFFFFFFFFFFF
     return bits.view(np.float64)[0]

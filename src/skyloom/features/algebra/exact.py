@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skyloom.features.compiled import jit
+from skyloom.features.algebra.compiled import jit
 
 LIMIT = 2**62
 """No sum reaches this: it is an error before."""

@@ -1,16 +1,16 @@
 """The one kernel: lift, merge and finish, run alike by training sets, the stream worker and served requests.
 
 Written in Python, compiled by Numba; the tests run the same functions uncompiled beside it and compare. What it works on is
-described in `skyloom.features.tiles`.
+described in `skyloom.features.algebra.tiles`.
 """
 
 from typing import Any
 
 import numpy as np
 
-from skyloom.features.compiled import jit
-from skyloom.features.exact import BEYOND, LIMIT, add_bounded, add_limbs, add_square_bounded, variance
-from skyloom.features.program import (
+from skyloom.features.algebra.compiled import jit
+from skyloom.features.algebra.exact import BEYOND, LIMIT, add_bounded, add_limbs, add_square_bounded, variance
+from skyloom.features.algebra.program import (
     BUCKETS,
     BY_WINDOW,
     COLUMN,
@@ -52,8 +52,8 @@ from skyloom.features.program import (
     WINDOW,
     WINDOWS,
 )
-from skyloom.features.sketches import cardinality, merge_buckets, merge_sets, put_bucket, put_hash, value_at
-from skyloom.features.tiles import (
+from skyloom.features.algebra.sketches import cardinality, merge_buckets, merge_sets, put_bucket, put_hash, value_at
+from skyloom.features.algebra.tiles import (
     FULL,
     NULLS,
     OK,
@@ -74,7 +74,7 @@ from skyloom.features.tiles import (
     unpack,
     wide_slot,
 )
-from skyloom.features.wide import EMPTY, ENTRY, HEAD, NO_ROOM, float_of, merge_entries, put_entry
+from skyloom.features.algebra.wide import EMPTY, ENTRY, HEAD, NO_ROOM, float_of, merge_entries, put_entry
 
 _ROOM = 64
 """Words of the arena that a wide slot is given for each tile or event to begin with."""

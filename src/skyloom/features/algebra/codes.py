@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from skyloom.features.program import BUCKETS, HASHES, Code, Float64s, Int64s
-from skyloom.features.sketches import FIRST_BUCKET
+from skyloom.features.algebra.program import BUCKETS, HASHES, Code, Float64s, Int64s
+from skyloom.features.algebra.sketches import FIRST_BUCKET
 
 _REST = np.int64(0x7FFFFFFFFFFFFFFF)
 
