@@ -55,6 +55,7 @@ class App:
         self._rates = rates
         self._table, self._obedience, self._life = table, obedience, life
         self._metrics, self._limits = metrics, limits
+        self._meters: dict[tuple[str, int], tuple[Any, Any]] = {}
 
     async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
         started = time.perf_counter()
@@ -75,8 +76,15 @@ class App:
         finally:
             self._life.in_flight -= 1
         protocol.response_bytes(answer.status, self._headers(answer, retry_s), answer.body)
-        self._metrics.requests.labels(route, str(answer.status)).inc()
-        self._metrics.seconds.labels(route).observe(time.perf_counter() - started)
+        counted, timed = self._meters.get((route, answer.status)) or self._found(route, answer.status)
+        counted.inc()
+        timed.observe(time.perf_counter() - started)
+
+    def _found(self, route: str, status: int) -> tuple[Any, Any]:
+        """The meters of a route's answers: to find them by their labels costs more than to count."""
+        found = self._metrics.requests.labels(route, str(status)), self._metrics.seconds.labels(route)
+        self._meters[route, status] = found
+        return found
 
     async def _in_time(self, found: Found, scope: Scope, protocol: Protocol) -> Reply:
         """The answer, if there is one before the deadline that the caller has set."""
