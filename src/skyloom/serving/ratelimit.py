@@ -1,19 +1,36 @@
 """How often a key may ask: so many requests a second, so many a day, over all serving processes of this machine."""
 
 import fcntl
+import logging
 import mmap
+import os
 import struct
 import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from skyloom.kernel.records.release import KeyDigest
 from skyloom.serving.wire import Problem
 
+_log = logging.getLogger("skyloom.serving")
+
 _ENTRY = struct.Struct("<8sdqq")  # the key's prefix, when its next request is due (s since 1970), a day, requests on it
 _ENTRIES = 8_192
 _DAY_S = 86_400
+
+
+def _file(path: Path) -> BinaryIO | None:
+    """The file, as long as it has to be; ``None`` on a disk that has no room for it, or may not be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+        os.posix_fallocate(file.fileno(), 0, _ENTRIES * _ENTRY.size)  # writing to a hole could end the process
+    except OSError as error:
+        _log.error("each process counts what keys ask for itself: %s cannot be written (%s)", path, error.strerror)
+        return None
+    return file
 
 
 class Rates:
@@ -26,14 +43,9 @@ class Rates:
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._file = None
-        if path is None:
-            self._memory = mmap.mmap(-1, _ENTRIES * _ENTRY.size)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a+b")
-        self._file.truncate(_ENTRIES * _ENTRY.size)
-        self._memory = mmap.mmap(self._file.fileno(), _ENTRIES * _ENTRY.size)
+        self._file = None if path is None else _file(path)
+        handle = -1 if self._file is None else self._file.fileno()
+        self._memory = mmap.mmap(handle, _ENTRIES * _ENTRY.size)
 
     def take(self, key: KeyDigest) -> None:
         """Count one request of a key; `Problem` with 429, and when to ask again, when it has had its share."""
