@@ -34,6 +34,7 @@ def against_echo(project: made.Project, us: Ours) -> list[Figure]:
                 Figure(f"one row, {what}", mine.rate, "1/s", None, "make bench-serving"),
                 Figure("  p99", mine.p99 * 1e3, "ms"),
                 Figure("  bare Granian echo of the same bodies", other.rate, "1/s"),
+                Figure("  the load generator's share of its own core, then", other.client, "", 0.9),
                 Figure("  ours / echo", ratio(ours, theirs), "x", goal, at_least=True),
                 Figure("  the same in processor time", work(ours, theirs), "x"),
             ]

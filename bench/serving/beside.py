@@ -51,7 +51,7 @@ class Missing(NamedTuple):
 
 
 @contextmanager
-def running(name: str, started: Started, path: str, patience_s: float = 60.0) -> Generator[Server]:
+def running(name: str, started: Started, path: str, patience_s: float = 90.0) -> Generator[Server]:
     """A server that answers at ``path`` when the block begins."""
     log = scratch() / f"{name.replace(' ', '-')}-{started.port}.log"
     probe = posts(path, started.bodies[:1] or [b"{}"], headers_of(started))
