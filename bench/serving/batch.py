@@ -32,6 +32,7 @@ def batch(project: made.Project) -> list[Figure]:
     many = made.requests_file(scratch() / "many.parquet", _MANY, project.now_ms)
     rates, shares, works = list[float](), list[float](), list[float]()
     grown = 0.0
+    _scored(project, few)  # what is done but once, such as compiling, is no figure of either file
     for _ in range(_ROUNDS):
         small, large = _scored(project, few), _scored(project, many)
         bare = _bare(project, many)
@@ -51,13 +52,13 @@ def _scored(project: made.Project, source: Path) -> _Ran:
     target = scratch() / "scored.parquet"
     target.unlink(missing_ok=True)
     words = [SKYLOOM, "score", "forest", str(source), str(target)]
-    begun = time.perf_counter()
-    with on_core(SERVER_CORE):
-        process = subprocess.Popen(words, cwd=project.folder, env={**os.environ, **ONE_THREAD}, stdout=subprocess.DEVNULL)
+    begun, log = time.perf_counter(), scratch() / "score.log"
+    with log.open("wb") as out, on_core(SERVER_CORE):
+        process = subprocess.Popen(words, cwd=project.folder, env={**os.environ, **ONE_THREAD}, stdout=out, stderr=out)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(words)} ended with exit code {process.returncode}")
+        raise RuntimeError(f"{' '.join(words)} ended with exit code {process.returncode}: {log.read_text()[-500:]}")
     return _Ran(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
