@@ -1,5 +1,7 @@
 """``make bench-serving``: the whole of it, as tables and as figures beside their goals."""
 
+import signal
+import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from bench.figure import Figure, shown
@@ -22,7 +24,7 @@ _TENTH = 0.1
 
 def serving() -> list[Figure]:
     """Everything. What could not be measured is said where it would stand, and is no reason to stop."""
-    pin_client()
+    _prepare()
     project = made.made()
     figures: list[Figure] = []
     ours = contenders.skyloom(project)
@@ -39,11 +41,17 @@ def serving() -> list[Figure]:
 
 def peers() -> list[Figure]:
     """One row as JSON beside every peer, alone."""
-    pin_client()
+    _prepare()
     project = made.made()
     ours = contenders.skyloom(project)
     with running("Skyloom", ours, "/predict/linear") as server:
         return best(list(_peers(project, Ours(ours, server))))
+
+
+def _prepare() -> None:
+    """The load's core; and who ends this process ends its servers, too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    pin_client()
 
 
 def best(found: Sequence[Compared | Missing]) -> list[Figure]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bench.serving.load import CONNECTIONS, Load, Wire, drive
 from bench.serving.servers import Server
 
-ROUNDS, SECONDS = 5, 1.0
+ROUNDS, SECONDS = 4, 0.8
 
 
 class Target(NamedTuple):
