@@ -140,4 +140,4 @@ def _write_data(folder: Path, now_ms: int) -> None:
 
 
 def _write(path: Path, columns: dict[str, Any]) -> None:
-    pq.write_table(pa.table(columns), path)
+    pq.write_table(pa.table(columns), path, row_group_size=65_536)
