@@ -16,9 +16,22 @@ rpc: Any = grpc
 
 
 def live(address: str) -> bytes:
-    """The answer of ServerLive: field 1, true. Waits until somebody listens."""
-    with rpc.insecure_channel(address) as channel:
-        return channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", wait_for_ready=True, timeout=60)
+    """The answer of ServerLive: field 1, true. Waits until somebody listens; a call that the killed server took with it is
+    made again."""
+    answers: list[bytes] = []
+
+    def ask() -> bool:
+        with rpc.insecure_channel(address) as channel:
+            try:
+                call = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+                answers.append(call(b"", wait_for_ready=True, timeout=60))
+            except rpc.RpcError as error:
+                if error.code() is not rpc.StatusCode.UNAVAILABLE:
+                    raise
+        return bool(answers)
+
+    until(ask, "nobody answered")
+    return answers[0]
 
 
 def test_the_port_outlives_the_servers_behind_it(declared: Project, launch: Callable[..., Up]) -> None:

@@ -45,7 +45,7 @@ def test_champions_and_shadows_keep_receipts_of_the_same_requests_and_nothing_th
     assert len(hashes) == 1
     assert "UA" not in hashes
     for each in world.receipts():
-        assert set(each.request) == {"flight_id", "scheduled", "seats", "charter", "hash(carrier)"}
+        assert set(each.request) == {"flight_id", "scheduled", "seats", "charter", "redacted(distance)", "hash(carrier)"}
         assert each.inputs[0] in hashes
         assert each.inputs[1] is None
         assert each.inputs[3] is None, "a feature that was looked up by what is redacted"
@@ -61,7 +61,7 @@ def test_rows_by_column_are_kept_as_single_rows_are():
     kept = _kept(rows, np.arange(count, dtype=np.float64), policy, b"secret")
     expected = [number for number in range(count) if policy.keeps(units[number])]
     assert (kept.ids, kept.scores.tolist()) == ([f"p{number}" for number in expected], expected)
-    assert list(kept.request) == ["flight_id", "hash(carrier)"]
+    assert list(kept.request) == ["flight_id", "redacted(distance)", "hash(carrier)"]
     assert kept.inputs[1] == [None] * len(expected)
     assert kept.inputs[0] == kept.request["hash(carrier)"]
     assert [value is None for value in kept.inputs[0]] == [number % 2 == 1 for number in expected]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skyloom.ingest.rows import MAX_TEXT
 from skyloom.kernel.clock import Clock
-from skyloom.kernel.records.hidden import hash_name
+from skyloom.kernel.records.hidden import hash_name, mark_name
 from skyloom.kernel.schema import Field, Schema, Type
 from skyloom.serving.answers import Answers
 from skyloom.serving.body import LAST_MOMENT_MS
@@ -133,7 +133,8 @@ def _kept(rows: _Rows, scores: NDArray[np.float64], policy: Policy, secret: byte
     for place, column in policy.inputs.items():
         inputs[place] = hashes(column) if column else [None] * len(rows.ids)
     request = {name: column for name, column in rows.request.items() if name not in policy.columns}
-    request |= {hash_name(name): hashes(name) for name, hashed in policy.columns.items() if hashed}
+    for name, hashed in policy.columns.items():
+        request[hash_name(name) if hashed else mark_name(name)] = hashes(name) if hashed else [None] * len(rows.ids)
     return _Kept(rows.ids, rows.units, inputs, request, scores)
 
 

@@ -13,6 +13,15 @@ def hash_name(column: str) -> str:
     return f"hash({column})"
 
 
+def mark_name(column: str) -> str:
+    """What a redacted request calls the null that stands for a column.
+
+    >>> mark_name("email")
+    'redacted(email)'
+    """
+    return f"redacted({column})"
+
+
 def hidden_inputs(model: ModelDef) -> dict[str, str]:
     """The inputs of a model that follow from columns its logbook redacts: name -> the column whose hash stands for it, or
     empty for those that a receipt has no value of.
@@ -35,8 +44,10 @@ def hidden_inputs(model: ModelDef) -> dict[str, str]:
 
 
 def is_redacted(request: dict[str, float | int | str | bool | None], columns: tuple[str, ...]) -> bool:
-    """Whether the request of a receipt has not all columns of its schema: what was made of it cannot be made again."""
-    return any(column not in request for column in columns)
+    """Whether columns of its schema were taken out of the request of a receipt: what was made of it cannot be made again.
+    One that lacks a column for no reason is damaged, and no redacted one."""
+    missing = [column for column in columns if column not in request]
+    return bool(missing) and all(mark_name(column) in request or hash_name(column) in request for column in missing)
 
 
 def _columns(each: InputDef) -> set[str]:

@@ -7,7 +7,7 @@ import msgspec
 
 from skyloom.ingest.rows import Value
 from skyloom.kernel.records.definitions import ModelDef
-from skyloom.kernel.records.hidden import hash_name, hidden_inputs
+from skyloom.kernel.records.hidden import hash_name, hidden_inputs, mark_name
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.kernel.sticky import BUCKETS, bucket_of
 
@@ -43,7 +43,9 @@ class Policy(NamedTuple):
             return receipt
         request = {name: value for name, value in receipt.request.items() if name not in self.columns}
         for name, hashed in self.columns.items():
-            if hashed and name in receipt.request:
+            if not hashed:
+                request[mark_name(name)] = None
+            elif name in receipt.request:
                 request[hash_name(name)] = keyed_hash(secret, name, receipt.request[name])
         inputs = list(receipt.inputs)
         for place, column in self.inputs.items():
