@@ -93,10 +93,12 @@ class TableSink:
         return self._stored
 
     def flush(self) -> int:
-        """Append what waits, in one version of the table; how many rows. Raises `Transient`, and then all still waits."""
+        """Append what waits, in one version of the table; how many rows. Raises `Transient`, and then all still waits, and
+        `Conflict` when somebody else has appended for the same app since this sink began."""
         count = self.rows
         if count:
-            self._lake.append(self._table, pa.concat_tables(self._waiting), app=self._app, position=self._end)
+            rows = pa.concat_tables(self._waiting)
+            self._lake.append(self._table, rows, app=self._app, position=self._end, after=self._stored)
             self._stored = self._end
         self._waiting.clear()
         self.rows = 0

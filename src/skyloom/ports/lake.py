@@ -17,8 +17,20 @@ class Lake(Protocol):
     Table names are slash-separated words, such as ``events/arrivals``.
     """
 
-    def append(self, table: str, rows: pa.Table, *, app: str | None = None, position: int | None = None) -> int:
-        """Add rows (making the table from their schema when it is new); the table's version afterwards."""
+    def append(
+        self,
+        table: str,
+        rows: pa.Table,
+        *,
+        app: str | None = None,
+        position: int | None = None,
+        after: int | None = None,
+    ) -> int:
+        """Add rows (making the table from their schema when it is new); the table's version afterwards.
+
+        With ``after``, `Conflict` when the last append of ``app`` was at another position (0 before the first one) and
+        below ``position``: somebody else has appended since.
+        """
         ...
 
     def overwrite(self, table: str, rows: pa.Table, *, note: Mapping[str, str] | None = None) -> int:

@@ -21,8 +21,16 @@ class NarrowLake:
     def __init__(self, lake: Lake, conditions: dict[str, list[Condition]]) -> None:
         self._lake, self._conditions = lake, conditions
 
-    def append(self, table: str, rows: "pa.Table", *, app: str | None = None, position: int | None = None) -> int:
-        return self._lake.append(table, rows, app=app, position=position)
+    def append(
+        self,
+        table: str,
+        rows: "pa.Table",
+        *,
+        app: str | None = None,
+        position: int | None = None,
+        after: int | None = None,
+    ) -> int:
+        return self._lake.append(table, rows, app=app, position=position, after=after)
 
     def overwrite(self, table: str, rows: "pa.Table", *, note: Mapping[str, str] | None = None) -> int:
         return self._lake.overwrite(table, rows, note=note)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from skyloom.kernel.errors import DataError, NotFound, Transient, UsageError
+from skyloom.kernel.errors import Conflict, DataError, NotFound, Transient, UsageError
 from skyloom.ports.lake import Lake
 from skyloom.stores.files import private_folder, writable
 from skyloom.stores.lake.conditions import Condition, condition_filter, known_columns, split
@@ -51,10 +51,18 @@ class DeltaLake:
         with writable(path):
             private_folder(path)
 
-    def append(self, table: str, rows: pa.Table, *, app: str | None = None, position: int | None = None) -> int:
+    def append(
+        self,
+        table: str,
+        rows: pa.Table,
+        *,
+        app: str | None = None,
+        position: int | None = None,
+        after: int | None = None,
+    ) -> int:
         """Add rows, making the table when it is new; the table's version afterwards.
 
-        Raises `DataError` for columns that are not the table's, and names them.
+        Raises `DataError` for columns that are not the table's, and names them; `Conflict` as the port says.
         """
         if (app is None) is not (position is None):
             raise UsageError("an append has an app and a position, or neither")
@@ -63,8 +71,16 @@ class DeltaLake:
             current = self._open(table)
             if current is None:
                 return self._create(table, rows, _properties(app, position, retries=0))
-            if app is not None and position is not None and position <= _position(current, app):
-                return current.version()
+            if app is not None and position is not None:
+                stands = _position(current, app)
+                if position <= stands:
+                    return current.version()
+                if after is not None and max(stands, 0) != after:
+                    raise Conflict(
+                        f"somebody else has appended to {table}",
+                        tried=f"an append of {app} after position {after}; the table stands at {stands}",
+                        fix="nothing: this worker begins again from the store, or ends",
+                    )
             return _write(current, fitted(rows, as_read(current), table), "append", _properties(app, position))
 
         return self._repeat(table, once)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from skyloom.kernel.errors import DataError, NotFound, Transient
+from skyloom.kernel.errors import Conflict, DataError, NotFound, Transient
 from skyloom.ports.lake import Lake
 from skyloom.testing.faults import Report, full_disk, killed_after, together
 
@@ -134,6 +134,18 @@ class LakeConformance:
         assert lake.append(TABLE, rows(2), app="log", position=4) == 1
         assert lake.append(TABLE, rows(3), app="other", position=1) == 2
         assert (lake.position(TABLE, "log"), lake.position(TABLE, "other"), lake.position(TABLE, "no")) == (5, 1, None)
+
+    def test_who_appends_after_another_position_than_the_last_is_refused(self, open_lake: OpenLake) -> None:
+        import pytest
+
+        lake = open_lake()
+        assert lake.append(TABLE, rows(1), app="log", position=3, after=0) == 0
+        assert lake.append(TABLE, rows(2), app="log", position=5, after=3) == 1
+        with pytest.raises(Conflict, match="somebody else has appended"):
+            open_lake().append(TABLE, rows(4), app="log", position=9, after=3)
+        assert lake.append(TABLE, rows(2), app="log", position=5, after=3) == 1, "what is there already is no conflict"
+        assert lake.append(TABLE, rows(1), app="other", position=1, after=0) == 2
+        assert len(lake.read(TABLE)) == 4
         assert numbers(lake) == [1, 2, 3]
 
     def test_tables_are_listed(self, open_lake: OpenLake) -> None:
