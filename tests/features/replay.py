@@ -10,7 +10,7 @@ from tests.features.histories import GROUPS, SCHEMA, SOURCE, History, log_batch
 from tests.features.memory import MemoryOnline
 
 from skyloom.features.offline import pit
-from skyloom.features.online.building import buildings
+from skyloom.features.online.building import begin, buildings
 from skyloom.features.online.fold import SourceFold
 from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import progress_space, tiles_space, unpack
@@ -75,7 +75,7 @@ def _folded_at(part: pa.Table) -> int:
 
 def build(writer: Any, folding: SourceFold, group: FeatureGroupDef, history: pa.Table) -> None:
     """A group built at once from all first copies that came in until now."""
-    folding.begin(writer, group)
+    begin(writer, group, [folding.part])
     building = buildings(writer, [group])[tiles_space(group)]
     folding.advance(writer, building, history, building.state.barrier)
 

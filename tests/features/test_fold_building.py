@@ -60,7 +60,7 @@ class Stream:
 
     def begin(self) -> None:
         with self.store.write() as writer:
-            SourceFold(SOURCE, self.groups).begin(writer, GROUP)
+            begin(writer, GROUP, [SourcePart(SOURCE)])
 
     def advance(self, count: int) -> bool:
         """Fold the next ``count`` offsets; whether there is more to do."""

@@ -19,6 +19,7 @@ from skyloom.features.offline import history as history_module
 from skyloom.features.offline import moments
 from skyloom.features.offline.history import Requests, Wanted, features_of, rules_of
 from skyloom.features.offline.moments import moments_of
+from skyloom.features.online.building import begin as begin_building
 from skyloom.features.online.building import buildings, complete
 from skyloom.features.online.fold import SourceFold
 from skyloom.features.online.lookup import OnlineFeatures
@@ -317,7 +318,7 @@ def begin(built: Built, again: bool) -> None:
     built.groups = GROUPS
     if again:
         with built.store.write() as writer:
-            built.folding(0).begin(writer, GROUPS[1])
+            begin_building(writer, GROUPS[1], built.parts)
     built.folding(0).begin_missing(built.store)  # type: ignore[arg-type]
 
 

@@ -15,7 +15,7 @@ from skyloom.features.algebra.batch import fold_packed
 from skyloom.features.algebra.columns import effective_times, event_columns
 from skyloom.features.algebra.program import Program, compile_group
 from skyloom.features.entities import entity_codes
-from skyloom.features.online.building import Building, begin, begin_missing, buildings
+from skyloom.features.online.building import Building, begin_missing, buildings
 from skyloom.features.online.seen import DEAD, ERASED, FRESH, REPEATED, Known, SeenKeys, Verdicts, key_bytes
 from skyloom.features.spaces import (
     POSITIONS,
@@ -154,10 +154,6 @@ class SourceFold:
     def begin_missing(self, store: OnlineStore) -> None:
         """Begin to build, in every partition, the groups that are new or did not follow the source for a while."""
         begin_missing(store, [group for group, _ in self.groups], parts_of(self.source, self.part.partitions))
-
-    def begin(self, writer: OnlineWriter, group: FeatureGroupDef) -> None:
-        """Begin to build a group from history, up to the position of this transaction; see `Building`."""
-        begin(writer, group, parts_of(self.source, self.part.partitions))
 
     def advance(self, writer: OnlineWriter, building: Building, history: pa.Table, upto: int) -> Building:
         """Fold first copies with offsets from the building's position to ``upto`` into what is built; what it is then."""
