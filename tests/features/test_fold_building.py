@@ -19,7 +19,7 @@ from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import POSITIONS, build_position, group_position, pack, tiles_space
 from skyloom.features.times import keep_ms
 from skyloom.ingest.codec import decode, event_schema
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.kernel.errors import Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
 

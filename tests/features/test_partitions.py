@@ -25,8 +25,7 @@ from skyloom.features.online.fold import SourceFold
 from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import tiles_space
 from skyloom.ingest.codec import decode, event_schema
-from skyloom.ingest.partitions import partition_of
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart, partition_of
 from skyloom.kernel.errors import DataError, Transient
 
 COUNTS = st.integers(2, 4)

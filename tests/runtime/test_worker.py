@@ -15,7 +15,7 @@ from skyloom.features.offline.pit import Asked, by_offset, join
 from skyloom.features.online.building import begin
 from skyloom.features.online.lookup import OnlineFeatures
 from skyloom.features.spaces import tiles_space
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.kernel.errors import Conflict, DataError, Transient
 from skyloom.kernel.units import DAY, HOUR, MINUTE
 from skyloom.ports.log import NewBatch

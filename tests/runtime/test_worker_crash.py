@@ -15,7 +15,7 @@ import pytest
 from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, partitions_of, project, put
 
 from skyloom.features.online.building import begin
-from skyloom.ingest.parts import parts_of
+from skyloom.ingest.partitions import parts_of
 from skyloom.kernel.units import HOUR
 from skyloom.ports.log import NewBatch
 from skyloom.runtime.worker import Erasure, Worker

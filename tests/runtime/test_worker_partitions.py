@@ -15,7 +15,7 @@ from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, cont
 
 from skyloom.features.offline.history import Requests, Wanted, features_of, rules_of
 from skyloom.features.online.lookup import OnlineFeatures
-from skyloom.ingest.parts import parts_of
+from skyloom.ingest.partitions import parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import Conflict
 from skyloom.kernel.units import HOUR

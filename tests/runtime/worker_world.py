@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from skyloom.ingest.partitions import Appender, pack_rows
-from skyloom.ingest.parts import parts_of
+from skyloom.ingest.partitions import Appender, pack_rows, parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef, ProjectDef, SourceDef
 from skyloom.kernel.schema import Field, Schema, Type

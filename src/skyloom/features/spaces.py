@@ -1,6 +1,6 @@
 """Where the state of features lies in an online store: the names of spaces and the form of their keys.
 
-A *place* is a partition of a source (`skyloom.ingest.parts`): the source's name where it has one.
+A *place* is a partition of a source (`skyloom.ingest.partitions`): the source's name where it has one.
 """
 
 import struct

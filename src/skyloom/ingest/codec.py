@@ -39,7 +39,7 @@ def event_schema(schema: Schema) -> pa.Schema:
 
 def decode(batches: Sequence[LogBatch], schema: Schema, partition: int = 0, partitions: int = 1) -> pa.Table:
     """The events of consecutive batches of a partition, in order, in the columns of `event_schema`; ``_offset`` is the
-    offset in the source (`skyloom.ingest.parts`)."""
+    offset in the source (`skyloom.ingest.partitions`)."""
     target = arrow_schema(schema)
     tables: list[pa.Table] = []
     columns: list[list[Value]] = [[] for _ in target]

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as _compute
 
 from skyloom.ingest.codec import decode, event_schema
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.ports.lake import Lake
 from skyloom.ports.log import Log
 

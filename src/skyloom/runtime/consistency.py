@@ -14,7 +14,7 @@ import msgspec
 
 from skyloom.features.online.fold import SourceFold
 from skyloom.features.spaces import partitions_of
-from skyloom.ingest.parts import number_of, source_of
+from skyloom.ingest.partitions import number_of, source_of
 from skyloom.ingest.receipts import decode_receipts
 from skyloom.ingest.sink import APP, events_topic
 from skyloom.kernel.errors import SkyloomError, Transient

@@ -6,7 +6,7 @@ import msgspec
 
 from skyloom.features.online.building import Building, buildings
 from skyloom.features.spaces import group_position, pack, position, progress_space, source_position, tiles_space, unpack
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.ingest.sink import events_from, events_topic
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.ids import nearest

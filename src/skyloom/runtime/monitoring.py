@@ -7,7 +7,7 @@ import msgspec
 from skyloom.cost import month_of, spent
 from skyloom.features.online.fold import SourceFold
 from skyloom.ingest.deadletter import count_dead
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.ingest.sink import APP, events_from, events_topic, rows_from
 from skyloom.kernel.money import Money
 from skyloom.kernel.records.definitions import ModelDef, ProjectDef

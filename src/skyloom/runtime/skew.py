@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from skyloom.ingest.parts import source_of
+from skyloom.ingest.partitions import source_of
 from skyloom.ingest.receipts import RECEIPTS, receipts_from
 from skyloom.ingest.rows import Value
 from skyloom.kernel.records.hidden import is_redacted

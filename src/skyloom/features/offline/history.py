@@ -16,7 +16,7 @@ from skyloom.features.offline.pit import Asked, Progress, by_event, by_offset, b
 from skyloom.features.offline.spill import Spill, blocks, part_of
 from skyloom.features.spaces import partitions_of, progress_space, unpack
 from skyloom.ingest.codec import EVENT_COLUMNS, event_schema
-from skyloom.ingest.parts import parts_of
+from skyloom.ingest.partitions import parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import UsageError
 from skyloom.kernel.records.definitions import MODES, FeatureGroupDef, SourceDef

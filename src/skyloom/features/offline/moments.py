@@ -14,7 +14,7 @@ import pyarrow as pa
 from numba import njit
 
 from skyloom.features.algebra.program import Int64s
-from skyloom.ingest.parts import seen_of
+from skyloom.ingest.partitions import seen_of
 
 
 class Moments(NamedTuple):

@@ -26,7 +26,7 @@ from skyloom.features.spaces import (
     unpack,
 )
 from skyloom.features.times import keep_ms
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 

@@ -32,7 +32,7 @@ from skyloom.features.spaces import (
 )
 from skyloom.features.tables import fold_rows
 from skyloom.features.times import keep_ms
-from skyloom.ingest.parts import SourcePart, parts_of
+from skyloom.ingest.partitions import SourcePart, parts_of
 from skyloom.kernel.entity import entity_key
 from skyloom.kernel.errors import Conflict
 from skyloom.kernel.records.definitions import FeatureGroupDef, SourceDef

@@ -24,7 +24,7 @@ import pyarrow.compute as _compute
 
 from skyloom.features.algebra.program import Int64s
 from skyloom.features.spaces import POSITIONS, memory_position, seen_space
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.kernel.entity import entity_key
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from skyloom.features.spaces import POSITIONS, group_position, partitions_position, source_position, unpack
-from skyloom.ingest.parts import place_of
+from skyloom.ingest.partitions import place_of
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import Pair
 

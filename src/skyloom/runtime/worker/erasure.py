@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as _compute
 
-from skyloom.ingest.parts import parts_of
+from skyloom.ingest.partitions import parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.columns import ARROW_TYPES
 from skyloom.kernel.errors import DataError, NotFound

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from skyloom.features.spaces import position, source_position
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.records.definitions import ModelDef
 from skyloom.monitoring.outcomes import sweep_expired

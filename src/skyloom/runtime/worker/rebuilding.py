@@ -4,7 +4,7 @@ import msgspec
 
 from skyloom.features.online.building import begin, buildings
 from skyloom.features.spaces import position, source_position
-from skyloom.ingest.parts import SourcePart, parts_of
+from skyloom.ingest.partitions import SourcePart, parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import NotFound
 from skyloom.kernel.ids import nearest

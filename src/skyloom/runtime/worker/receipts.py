@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.ingest.receipts import decode_receipts, receipts_table
 from skyloom.ingest.sink import TableSink, rows_from
 from skyloom.kernel.records.definitions import ModelDef

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from skyloom.ingest.parts import SourcePart, parts_of
+from skyloom.ingest.partitions import SourcePart, parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.records.definitions import ProjectDef, SourceDef
 from skyloom.ports.log import Log

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from skyloom.ingest.codec import event_schema
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.ingest.sink import events_topic
 from skyloom.ports.lake import Lake
 

@@ -12,7 +12,7 @@ from skyloom.features.offline.pit import codes_of
 from skyloom.features.online.fold import Folded, SourceFold
 from skyloom.ingest.contract import quarantined
 from skyloom.ingest.deadletter import count_dead, dead_letter_table, dead_letters
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.ingest.sink import APP, TableSink, events_from, events_topic, read_all, read_slice
 from skyloom.kernel.records.definitions import ProjectDef, SourceDef
 from skyloom.monitoring.outcomes import join_labels

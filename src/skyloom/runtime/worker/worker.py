@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from skyloom.ingest.parts import SourcePart
+from skyloom.ingest.partitions import SourcePart
 from skyloom.kernel.records.definitions import ProjectDef
 from skyloom.platform import Platform
 from skyloom.runtime.worker.erasing import ErasuresLine, Tombstones
