@@ -3,10 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
 from typing import Any, Protocol
-from uuid import UUID
 
 import msgspec
 
@@ -16,11 +13,11 @@ from skyloom.ingest.imports import Imported
 from skyloom.ingest.partitions import Appender
 from skyloom.ingest.quarantine import Quarantine, Reject
 from skyloom.ingest.rows import row_type
+from skyloom.ingest.sql_values import as_objects, cursor_text, cursor_value
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.ids import content_id, digest
 from skyloom.kernel.locations import SqlTable
 from skyloom.kernel.records.definitions import SourceDef
-from skyloom.kernel.schema import Type
 from skyloom.ports.log import Log
 from skyloom.ports.metadata import Metadata
 
@@ -108,7 +105,7 @@ class _Reading:
     @property
     def since(self) -> _Row | None:
         """The cursor's values to read from."""
-        return None if self._position is None else tuple(_READ[kind](text) for kind, text in self._position.values)
+        return None if self._position is None else tuple(cursor_value(kind, text) for kind, text in self._position.values)
 
     def take(self, batch: list[_Row], now_ms: int) -> None:
         """Append a batch, set aside what breaks the contract, and remember where it ends."""
@@ -147,17 +144,11 @@ class _Reading:
         return [row for row, made in pairs if made not in known or self._values(row) != position.values]
 
     def _judged(self, rows: list[_Row], now_ms: int) -> Judged:
-        kinds = [(field.name, _FROM_SQL[field.type]) for field in self._source.schema.fields]
-
-        def named(row: _Row) -> dict[str, object]:
-            return {name: convert(value) for (name, convert), value in zip(kinds, row, strict=False)}
-
-        return judge_each(
-            [named(row) for row in rows], self._type.from_object, row_text, self._source, now_ms, self._events.partitions
-        )
+        named = as_objects(rows, self._source.schema)
+        return judge_each(named, self._type.from_object, row_text, self._source, now_ms, self._events.partitions)
 
     def _values(self, row: _Row) -> tuple[tuple[str, str], ...]:
-        return tuple(_written(row[at], self._place) for at in self._cursor)
+        return tuple(cursor_text(row[at], self._place) for at in self._cursor)
 
     def _remember(self, batch: list[_Row], digests: list[str]) -> None:
         last = self._values(batch[-1])
@@ -176,58 +167,3 @@ class _Reading:
         document = self._metadata.get(KIND, self._source.name)
         position = None if document is None else msgspec.json.decode(document.body, type=Position)
         return position if position is not None and position.of == self._of else None
-
-
-def _written(value: Any, place: SqlTable) -> tuple[str, str]:
-    kind = type(value).__name__
-    if kind not in _READ:
-        raise DataError(f"{place.name}: a cursor of {kind} has no order that is known", fix="choose another column")
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        value = value.astimezone(UTC)  # the same text whatever the time zone of the session
-    return kind, value.isoformat() if isinstance(value, date) else str(value)
-
-
-_READ: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "float": float,
-    "str": str,
-    "Decimal": Decimal,
-    "datetime": datetime.fromisoformat,
-    "date": date.fromisoformat,
-    "UUID": UUID,
-}
-
-
-def _number(value: object) -> object:
-    return float(value) if isinstance(value, Decimal) else value
-
-
-def _whole(value: object) -> object:
-    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
-        return int(value)
-    return value
-
-
-def _truth(value: object) -> object:
-    return bool(value) if isinstance(value, int) and value in (0, 1) else value
-
-
-def _moment(value: object) -> object:
-    """A moment; without a time zone, one of UTC."""
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return datetime.combine(value, time(), UTC)
-    if isinstance(value, str):
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            return value
-    return value
-
-
-_FROM_SQL: dict[Type, Callable[[Any], object]] = {
-    Type.STRING: lambda value: str(value) if isinstance(value, UUID) else value,
-    Type.FLOAT: _number,
-    Type.INT: _whole,
-    Type.BOOL: _truth,
-    Type.TIMESTAMP: _moment,
-}

@@ -58,23 +58,49 @@ def sql_table(location: str) -> SqlTable | None:
     >>> sql_table("data/payments.parquet") is None
     True
     """
+    place = _sql(location)
+    if place is not None and not place.cursor:
+        raise DeclarationError(
+            f"{_shown(location)} names no cursor, so what is new in it cannot be told",
+            fix="add &cursor=COLUMN, one that grows with each row (a serial number, a time of change), or several",
+        )
+    return place
+
+
+def sql_target(location: str) -> SqlTable | None:
+    """The table that an address names to be written, or ``None`` for a path of files. Raises `DeclarationError`.
+
+    >>> sql_target("sqlite:///shop.db?table=predictions")
+    SqlTable(url='sqlite:///shop.db', table='predictions', query=None, cursor=())
+    """
+    place = _sql(location)
+    if place is not None and (place.query or place.cursor):
+        raise DeclarationError(
+            f"{_shown(location)} is to be written, so that it takes no {'query' if place.query else 'cursor'}",
+            fix="name a table alone: ?table=NAME",
+        )
+    return place
+
+
+def _sql(location: str) -> SqlTable | None:
     if "://" not in location:
         return None
     parts = _split(location)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     table, query, cursor = (options.pop(name, None) for name in ("table", "query", "cursor"))
     _no_secret(parts, options)
-    shown = f"{parts.scheme}://...{parts.path}"
     if bool(table) == bool(query):
-        raise DeclarationError(f"{shown} names no table", fix="add one of ?table=NAME and ?query=SELECT... (see sky.sql)")
-    columns = tuple(name.strip() for name in (cursor or "").split(",") if name.strip())
-    if not columns:
         raise DeclarationError(
-            f"{shown} names no cursor, so what is new in it cannot be told",
-            fix="add &cursor=COLUMN, one that grows with each row (a serial number, a time of change), or several",
+            f"{_shown(location)} names no table", fix="add one of ?table=NAME and ?query=SELECT... (see sky.sql)"
         )
+    columns = tuple(name.strip() for name in (cursor or "").split(",") if name.strip())
     left = urlencode(options, safe="${}/:")
     return SqlTable(location.partition("?")[0] + (f"?{left}" if left else ""), table, query, columns)
+
+
+def _shown(location: str) -> str:
+    parts = _split(location)
+    return f"{parts.scheme}://...{parts.path}"
 
 
 def kafka_topic(stream: str) -> KafkaTopic | None:
