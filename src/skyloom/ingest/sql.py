@@ -44,6 +44,10 @@ class Rows(Protocol):
         columns, at or after ``since``. Who does not read to the end closes it."""
         ...
 
+    def count(self, cursor: Sequence[str], since: _Row | None) -> tuple[int, int]:
+        """How many rows there are, and how many of them `read` gives."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -1,7 +1,7 @@
 """Rows of a database with an ADBC driver: ``adbc+sqlite:///shop.db``, ``adbc+postgresql://...``."""
 
 import importlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from skyloom.ingest.sql import Rows
 from skyloom.kernel.locations import SqlTable, resolved_url
-from skyloom.stores.intake.statements import as_text, ascending, everything
+from skyloom.stores.intake.statements import as_text, ascending, counted, everything
 from skyloom.stores.intake.troubles import broken_off, no_driver, unheld, unreachable, unreadable
 
 PREFIX = "adbc+"
@@ -41,22 +41,33 @@ class AdbcRows:
         self, columns: Sequence[str], cursor: Sequence[str], since: tuple[Any, ...] | None, most: int
     ) -> Generator[list[tuple[Any, ...]], None, None]:
         """The rows from ``since`` on, streamed."""
-        started = since is not None
-        given = since or ()
-        # PostgreSQL's driver streams only what has no parameters. A literal in quotes takes the type of its column.
-        parameter = (lambda n: _literal(given[n])) if self._literal else (lambda n: "?")
-        text, used = ascending(self._place, columns, cursor, _quote, parameter, since=started)
-        with self._asked(text, [] if self._literal else [given[n] for n in used]) as asked:
+        text, used = ascending(self._place, columns, cursor, _quote, self._parameter(since), since=since is not None)
+        with self._asked(text, self._given(since, used)) as asked:
             batches = asked.fetch_record_batch()
             while (batch := self._next(batches)) is not None:
                 for start in range(0, batch.num_rows, most):
                     rows = [self._values(column) for column in batch.slice(start, most).columns]
                     yield list(zip(*rows, strict=True))
 
+    def count(self, cursor: Sequence[str], since: tuple[Any, ...] | None) -> tuple[int, int]:
+        """How many rows there are, and how many from ``since`` on."""
+        text, used = counted(self._place, cursor, _quote, self._parameter(since), since=since is not None)
+        with self._asked(text, self._given(since, used)) as asked:
+            batch = self._next(asked.fetch_record_batch())
+            return int(batch.column(0)[0].as_py()), int(batch.column(1)[0].as_py())
+
     def close(self) -> None:
         """Let go of the database."""
         if self._connection is not None:
             self._connection.close()
+
+    def _parameter(self, since: tuple[Any, ...] | None) -> Callable[[int], str]:
+        # PostgreSQL's driver streams only what has no parameters. A literal in quotes takes the type of its column.
+        given = since or ()
+        return (lambda n: _literal(given[n])) if self._literal else (lambda n: "?")
+
+    def _given(self, since: tuple[Any, ...] | None, used: Sequence[int]) -> list[Any]:
+        return [] if self._literal or since is None else [since[n] for n in used]
 
     def _asked(self, text: str, values: list[Any]) -> Any:
         try:

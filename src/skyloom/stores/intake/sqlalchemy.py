@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from skyloom.ingest.sql import Rows
 from skyloom.kernel.errors import MissingExtra, UsageError
 from skyloom.kernel.locations import SqlTable, resolved_url
-from skyloom.stores.intake.statements import as_text, ascending, everything
+from skyloom.stores.intake.statements import as_text, ascending, counted, everything
 from skyloom.stores.intake.troubles import broken_off, no_driver, unheld, unreachable, unreadable
 
 _COLON = re.compile(r"(?<![:\\]):(?=\w)")
@@ -42,17 +42,27 @@ class SqlAlchemyRows:
     ) -> Generator[list[tuple[Any, ...]], None, None]:
         """The rows from ``since`` on, streamed."""
         text, _ = ascending(self._place, columns, cursor, self._quote, lambda n: f":c{n}", since=since is not None)
-        given = as_text if self._engine.dialect.name == "postgresql" else lambda value: value
-        values = {f"c{n}": given(value) for n, value in enumerate(since or ())}
+        values = self._values(since)
         with self._connected() as connection:
             streamed = connection.execution_options(stream_results=True, max_row_buffer=most)
             with closing(self._asked(streamed, text, values)) as result:
                 while batch := self._fetched(result, most):
                     yield [tuple(row) for row in batch]
 
+    def count(self, cursor: Sequence[str], since: tuple[Any, ...] | None) -> tuple[int, int]:
+        """How many rows there are, and how many from ``since`` on."""
+        text, _ = counted(self._place, cursor, self._quote, lambda n: f":c{n}", since=since is not None)
+        with self._connected() as connection, closing(self._asked(connection, text, self._values(since))) as result:
+            [row] = self._fetched(result, 2)
+            return int(row[0]), int(row[1])
+
     def close(self) -> None:
         """Let go of the database."""
         self._engine.dispose()
+
+    def _values(self, since: tuple[Any, ...] | None) -> dict[str, Any]:
+        given = as_text if self._engine.dialect.name == "postgresql" else lambda value: value
+        return {f"c{n}": given(value) for n, value in enumerate(since or ())}
 
     def _quote(self, name: str) -> str:
         quoted = str(self._engine.dialect.identifier_preparer.quote(name))

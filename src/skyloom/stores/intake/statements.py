@@ -1,4 +1,4 @@
-"""The two questions that are asked of a database, as SQL that all of them speak."""
+"""The questions that are asked of a database, as SQL that all of them speak."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -32,14 +32,33 @@ def ascending(
     >>> ascending(place, ["id"], place.cursor, str, lambda n: f":c{n}", since=True)[0].partition("AND (")[2]
     'at > :c0 OR (at = :c0 AND (id >= :c1))) ORDER BY at, id'
     """
+    conditions, used = _conditions(cursor, quote, parameter, since=since)
+    chosen = ", ".join(quote(name) for name in columns)
+    order = ", ".join(quote(name) for name in cursor)
+    return f"SELECT {chosen} FROM {_relation(place, quote)} WHERE {conditions} ORDER BY {order}", used
+
+
+def counted(
+    place: SqlTable, cursor: Sequence[str], quote: Callable[[str], str], parameter: Callable[[int], str], *, since: bool
+) -> tuple[str, list[int]]:
+    """A select of two numbers, of all rows and of those that `ascending` selects, and what its parameters take.
+
+    >>> counted(SqlTable("sqlite:///a.db", "paid", None, ("id",)), ["id"], str, lambda n: f":c{n}", since=False)[0]
+    'SELECT COUNT(*), COUNT(CASE WHEN id IS NOT NULL THEN 1 END) FROM paid'
+    """
+    conditions, used = _conditions(cursor, quote, parameter, since=since)
+    return f"SELECT COUNT(*), COUNT(CASE WHEN {conditions} THEN 1 END) FROM {_relation(place, quote)}", used
+
+
+def _conditions(
+    cursor: Sequence[str], quote: Callable[[str], str], parameter: Callable[[int], str], *, since: bool
+) -> tuple[str, list[int]]:
     names = [quote(name) for name in cursor]
     conditions = [f"{name} IS NOT NULL" for name in names]
     used: list[int] = []
     if since:
         conditions.append(_at_or_after(names, 0, parameter, used))
-    chosen = ", ".join(quote(name) for name in columns)
-    where = " AND ".join(conditions)
-    return f"SELECT {chosen} FROM {_relation(place, quote)} WHERE {where} ORDER BY {', '.join(names)}", used
+    return " AND ".join(conditions), used
 
 
 def as_text(value: object) -> str:
