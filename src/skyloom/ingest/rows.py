@@ -69,13 +69,16 @@ class RowType:
         self.schema = schema
         fields = [
             (field.name, _WIRE_TYPES[field.type] | None, None) if field.nullable else (field.name, _WIRE_TYPES[field.type])
-            for field in sorted(schema.fields, key=lambda field: field.nullable)
+            for field in schema.fields
         ]
         self._struct = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, kw_only=True)
         self._decoder = msgspec.json.Decoder(self._struct)
         self._wider = msgspec.json.Decoder(msgspec.defstruct("Row", fields, kw_only=True))
-        self._names = schema.names
+        self.names = schema.names
+        self.moments = tuple(index for index, field in enumerate(schema.fields) if field.type is Type.TIMESTAMP)
+        """Which of the columns are times."""
         self._finish = tuple((index, _FINISH[field.type], field) for index, field in enumerate(schema.fields))
+        self._finish_json = tuple(each for each in self._finish if each[2].type not in _WHOLE_IN_JSON)
 
     def from_json(self, body: bytes | msgspec.Raw) -> tuple[Value, ...]:
         """The values of a JSON object, in the schema's order; times as integer milliseconds. Raises `DataError`."""
@@ -87,7 +90,7 @@ class RowType:
 
     def _from_json(self, decoder: msgspec.json.Decoder[Any], body: bytes | msgspec.Raw) -> tuple[Value, ...]:
         try:
-            return self._values(decoder.decode(body))
+            return _values(decoder.decode(body), self._finish_json)
         except msgspec.ValidationError as error:
             raise DataError(self._explain(str(error))) from error
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -96,24 +99,17 @@ class RowType:
     def from_object(self, row: object) -> tuple[Value, ...]:
         """The values of a decoded JSON object. Raises `DataError`."""
         try:
-            return self._values(msgspec.convert(row, self._struct))
+            return _values(msgspec.convert(row, self._struct), self._finish)
         except msgspec.ValidationError as error:
             raise DataError(self._explain(str(error))) from error
         except UnicodeEncodeError as error:
             raise DataError("a column's name is no text: it holds half of a surrogate pair") from error
 
-    def _values(self, row: msgspec.Struct) -> tuple[Value, ...]:
-        values: list[Value] = [getattr(row, name) for name in self._names]
-        for index, finish, field in self._finish:
-            if values[index] is not None:
-                values[index] = finish(field, values[index])
-        return tuple(values)
-
     def _explain(self, message: str) -> str:
         if found := _MISSING.search(message):
             return f"{found[1]}: missing"
         if found := _EXTRA.search(message):
-            near = nearest(found[1], list(self._names))
+            near = nearest(found[1], list(self.names))
             return f"{found[1]}: unknown column" + (f" (did you mean {near[0]}?)" if near else "")
         if found := _EXPECTED.search(message):
             wanted = found[1].removesuffix(" | null")
@@ -128,6 +124,15 @@ class RowType:
 def row_type(schema: Schema) -> RowType:
     """The row type of a schema, made once: making one compiles its decoder."""
     return RowType(schema)
+
+
+def _values(row: msgspec.Struct, finish: "tuple[tuple[int, _Finish, Field], ...]") -> tuple[Value, ...]:
+    values: list[Value] = [*msgspec.structs.astuple(row)]
+    for index, finished, field in finish:
+        value = values[index]
+        if value is not None:
+            values[index] = finished(field, value)
+    return tuple(values)
 
 
 def _text(field: Field, value: str) -> str:
@@ -162,13 +167,17 @@ def _moment(field: Field, value: int | datetime) -> int:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = datetime(1970, 1, 1, 0, 0, 0, 1000) - datetime(1970, 1, 1)
-_FINISH: dict[Type, Callable[[Field, Any], Value]] = {
+_Finish = Callable[[Field, Any], Value]
+_FINISH: dict[Type, _Finish] = {
     Type.STRING: _text,
     Type.FLOAT: _number,
     Type.INT: _whole,
     Type.BOOL: lambda field, value: value,
     Type.TIMESTAMP: _moment,
 }
+_WHOLE_IN_JSON = (Type.FLOAT, Type.BOOL)
+"""Types whose values are right as the decoder gives them: JSON has no number that is not finite, and it refuses those out of
+range."""
 
 
 def check_row(row: tuple[Value, ...], source: SourceDef, now_ms: int) -> str | None:

@@ -3,11 +3,18 @@
 import hashlib
 import os
 import time
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_LETTERS = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
+_RANDOM, _DRAWN = 16, 64
+_drawn: list[str] = []
+"""Random halves of ids, so many drawn at a time: to ask the system for them costs more than the rest of an id."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def digest(content: bytes) -> str:
@@ -36,11 +43,20 @@ def content_id(value: Any) -> str:
 def new_id(prefix: str) -> str:
     """``prefix_`` and 26 characters: 48 bits of milliseconds, then 80 random bits (the layout of a ULID).
 
-    Ids made later on one machine sort later (to the millisecond).
+    Ids made later on one machine sort later (to the millisecond). Safe for threads and in children of a fork.
     """
-    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    characters = [_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
-    return f"{prefix}_{''.join(characters)}"
+    try:
+        random = _drawn.pop()
+    except IndexError:
+        letters = os.urandom(_RANDOM * _DRAWN).translate(_LETTERS).decode()
+        _drawn.extend([letters[at : at + _RANDOM] for at in range(0, len(letters), _RANDOM)])
+        random = _drawn.pop()
+    return f"{prefix}_{_moment(time.time_ns() // 1_000_000)}{random}"
+
+
+@lru_cache(maxsize=1)
+def _moment(ms: int) -> str:
+    return "".join([_ALPHABET[(ms >> shift) & 31] for shift in range(45, -1, -5)])
 
 
 def nearest(name: str, known: list[str], most: int = 3) -> list[str]:

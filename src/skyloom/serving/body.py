@@ -7,7 +7,6 @@ import msgspec
 
 from skyloom.ingest.rows import RowType, Value
 from skyloom.kernel.errors import DataError
-from skyloom.kernel.schema import Type
 from skyloom.serving.wire import Problem
 
 _T = TypeVar("_T")
@@ -53,7 +52,8 @@ def read_objects(rows: RowType, objects: Sequence[object]) -> list[tuple[Value, 
 
 def in_calendar(rows: RowType, values: tuple[Value, ...]) -> tuple[Value, ...]:
     """The values, if all their times lie between the years 1970 and 9999; else `DataError`."""
-    for field, value in zip(rows.schema.fields, values, strict=True):
-        if field.type is Type.TIMESTAMP and isinstance(value, int) and not 0 <= value <= LAST_MOMENT_MS:
-            raise DataError(f"{field.name}: {value} ms is no time between the years 1970 and 9999")
+    for index in rows.moments:
+        value = values[index]
+        if isinstance(value, int) and not 0 <= value <= LAST_MOMENT_MS:
+            raise DataError(f"{rows.names[index]}: {value} ms is no time between the years 1970 and 9999")
     return values
