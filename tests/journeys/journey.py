@@ -139,10 +139,10 @@ class Up:
         found: dict[str, int] = {}
         for task in Path(f"/proc/{self.pid}/task").iterdir():
             for pid in (task / "children").read_text().split():
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
                 if b"-m" in words:
                     name = words[words.index(b"-m") + 1].decode().removeprefix("skyloom.")
-                    number = words[-2].decode() if name == "runtime.work" else "1"
+                    number = words[-1].decode() if name == "runtime.work" else "1"
                     found[name if number == "1" else f"{name}/{number}"] = int(pid)
         return found
 

@@ -4,21 +4,19 @@ import numpy as np
 
 from skyloom.features.algebra.batch import fold_packed
 from skyloom.features.algebra.columns import EventColumns
-from skyloom.features.algebra.kernel import read_packed, sweep
-from skyloom.features.algebra.program import Program, compile_group
+from skyloom.features.algebra.kernel import sweep
 from skyloom.features.offline.moments import moments_of
 from skyloom.features.offline.pit import SortedRequests
 from skyloom.features.offline.ranges import by_entity, put_in_order
+from skyloom.features.online.warm import example_program, warm_reading
 from skyloom.features.tables import Versions, newest
-from skyloom.kernel.records.definitions import AggregateDef, FeatureGroupDef
-from skyloom.kernel.units import HOUR
 
 
 def warm() -> None:
     """Compile (or load from the cache) every function of the kernel for the types it is called with."""
     warm_fold()
-    one, program = np.ones(1, np.int64), _program()
-    read_packed(program.packed, b"", 1, np.empty(2))
+    warm_reading()
+    one, program = np.ones(1, np.int64), example_program()
     sweep(program.packed, _event(), one, one, SortedRequests(one, one, one + 1), np.empty((1, 2)), 4)
     rows, edges = by_entity(one - 1, 1)
     put_in_order(rows, one, edges)
@@ -28,12 +26,7 @@ def warm() -> None:
 
 def warm_fold() -> None:
     """Compile (or load from the cache) what folds events: for tens of seconds, when nothing is in the cache."""
-    fold_packed(_program(), [None], _event(), np.array([0, 1]), np.ones(1, np.int64), np.zeros(1, np.int64))
-
-
-def _program() -> Program:
-    aggregates = (AggregateDef("a", "max", "x", HOUR, HOUR), AggregateDef("b", "mean", "x", HOUR, HOUR))
-    return compile_group(FeatureGroupDef("g", "s", ("k",), aggregates, {"x": 0}, 0))
+    fold_packed(example_program(), [None], _event(), np.array([0, 1]), np.ones(1, np.int64), np.zeros(1, np.int64))
 
 
 def _event() -> EventColumns:

@@ -16,14 +16,15 @@ from skyloom.governance.keys import active_keys, create_key
 from skyloom.governance.private import read_private, write_private
 from skyloom.kernel.errors import MissingExtra, NotFound, Refused
 from skyloom.platform import Platform
+from skyloom.runtime.addresses import host_and_port, proven, reached_at, url_of
 from skyloom.runtime.control import reconcile
 from skyloom.runtime.logbook import logbook_secret
 from skyloom.runtime.state import actor, applied
+from skyloom.serving.certificates import Pair
 from skyloom.serving.pace import pace_of
+from skyloom.spec.profile import Address, Workers
 
 KEY_FILE = "api.key"
-_ADDRESS = "127.0.0.1"
-
 _SPARE_S = 1.5
 
 _log = logging.getLogger("skyloom.up")
@@ -46,21 +47,27 @@ def up(platform: Platform, profile: str, on_ready: Callable[[Running], None]) ->
     The supervisor holds the listening sockets: a server that dies is started again behind a socket that never closed.
     """
     applied(platform.metadata)
+    pair = proven(platform.directory, platform.profile.serving.tls)
     with ExitStack() as stack:
         stack.enter_context(hold_project(platform.directory))
         key_of(platform)
         _ = platform.signer
         logbook_secret(platform)
         reconcile(platform, actor="up")
-        serving = stack.enter_context(_listen(platform.profile.serving.port))
-        api = stack.enter_context(_listen(platform.profile.api.port))
+        serving = stack.enter_context(_listen(platform.profile.serving))
+        api = stack.enter_context(_listen(platform.profile.api))
         grpc = _grpc_port(platform, stack)
-        running = Running(os.getpid(), profile, _url(serving), _url(api), f"{_ADDRESS}:{grpc}" if grpc else "")
-        (platform.state / "up.json").write_bytes(msgspec.json.encode(running))
-        supervisor = Supervisor(
-            _children(platform, profile, serving, api, grpc), _note, lambda: on_ready(running), grace_s=_grace_s()
+        running = Running(
+            os.getpid(),
+            profile,
+            _url(serving, pair),
+            _url(api, proven(platform.directory, platform.profile.api.tls)),
+            reached_at(platform.profile.serving.address, grpc, pair) if grpc else "",
         )
-        return supervisor.run()
+        (platform.state / "up.json").write_bytes(msgspec.json.encode(running))
+        children = _children(platform, profile, serving, api, grpc)
+        nursery = ChildSpec("nursery", (sys.executable, "-m", "skyloom.runtime.nursery"), children[0].environment)
+        return Supervisor(children, _note, lambda: on_ready(running), grace_s=_grace_s(), nursery=nursery).run()
 
 
 def key_of(platform: Platform) -> str:
@@ -98,11 +105,12 @@ def _children(
 
     def child(name: str, module: str, *sockets: socket.socket) -> ChildSpec:
         words = (sys.executable, "-m", f"skyloom.{module}", *place, *(str(each.fileno()) for each in sockets))
-        return ChildSpec(name, words, environment, tuple(each.fileno() for each in sockets))
+        return ChildSpec(name, words, environment, tuple(each.fileno() for each in sockets), forked=True)
 
     def worker(number: int) -> ChildSpec:
         words = (sys.executable, "-m", "skyloom.runtime.work", *place, str(number))
-        return ChildSpec("work" if platform.profile.stream.workers == 1 else f"work-{number}", words, environment, ())
+        name = "work" if platform.profile.stream.workers == 1 else f"work-{number}"
+        return ChildSpec(name, words, environment, forked=True)
 
     def server(number: int) -> ChildSpec:
         made = msgspec.structs.replace(child(f"serving-{number}", "runtime.serve", serving), at_once=True)
@@ -119,17 +127,17 @@ def _grace_s() -> float:
     return pace.lame_duck_s + pace.drain_s + _SPARE_S
 
 
-def _listen(port: int) -> socket.socket:
-    listening = socket.socket()
+def _listen(where: Address | Workers) -> socket.socket:
+    listening = socket.socket(_family(where.address))
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((_ADDRESS, port))
+        listening.bind((where.address, where.port))
         listening.listen(1024)
     except OSError as error:
         listening.close()
         raise Refused(
-            f"port {port} cannot be had: {error.strerror}",
-            tried=f"{_ADDRESS}:{port}",
+            f"port {where.port} cannot be had: {error.strerror}",
+            tried=host_and_port(where.address, where.port),
             fix="end what listens there, or set serving.port and api.port in skyloom.toml (0 picks a free one)",
         ) from error
     return listening
@@ -138,27 +146,31 @@ def _listen(port: int) -> socket.socket:
 def _grpc_port(platform: Platform, stack: ExitStack) -> int | None:
     """The port for gRPC, if one is wanted, kept for this project until the end: its servers listen on it, each for itself,
     and while one is started again nobody else can. Raises `MissingExtra`, and `Refused` when it cannot be had."""
-    port = platform.profile.serving.grpc_port
+    address, port = platform.profile.serving.address, platform.profile.serving.grpc_port
     if port is None:
         return None
     if find_spec("grpc") is None:
         raise MissingExtra("grpc", "grpc")
-    kept = stack.enter_context(socket.socket())
+    kept = stack.enter_context(socket.socket(_family(address)))
     try:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        kept.bind((_ADDRESS, port))
+        kept.bind((address, port))
     except OSError as error:
         raise Refused(
             f"port {port} cannot be had: {error.strerror}",
-            tried=f"{_ADDRESS}:{port}",
+            tried=host_and_port(address, port),
             fix="end what listens there, or set serving.grpc_port in skyloom.toml (0 picks a free one)",
         ) from error
     return int(kept.getsockname()[1])
 
 
-def _url(listening: socket.socket) -> str:
-    address, port = listening.getsockname()
-    return f"http://{address}:{port}"
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _url(listening: socket.socket, pair: Pair | None) -> str:
+    address, port = listening.getsockname()[:2]
+    return url_of(address, port, pair)
 
 
 def _note(event: ChildEvent) -> None:

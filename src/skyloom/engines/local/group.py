@@ -10,6 +10,15 @@ def has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def first_dead() -> int:
+    """The number of a child of ours that has ended and was not reaped yet; 0 when there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return found.si_pid if found else 0
+
+
 def kill_group(leader: int) -> None:
     """SIGKILL to every process of the group of ``leader``, which has not been reaped yet."""
     with contextlib.suppress(ProcessLookupError):

@@ -1,15 +1,19 @@
 """Keeps the processes of a project alive, and ends them together."""
 
 import contextlib
+import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import FrameType
 
 import msgspec
 
+from skyloom.engines.local.group import first_dead
+from skyloom.engines.local.nursery import Nursery
 from skyloom.engines.local.process import ChildProcess, ChildSpec
 from skyloom.engines.local.restart import QUICK_S, Restarts
 
@@ -52,9 +56,11 @@ class Supervisor:
     """Starts children, starts again those that die, and ends all of them on SIGTERM or SIGINT: asked to, they have
     ``grace_s`` seconds (8, if that is not given).
 
-    ``on_event`` hears of everything that happens to a child; ``on_ready`` is called once, when every child has said that
-    it is ready. A child that is not ready within a minute of its start is killed and started again. Children that call
-    `tie_to_parent` die with the supervisor even when it is killed. To be run by the main thread (signals, and the tie).
+    With a ``nursery`` (a program that calls `raise_children`) children that may be are forked from it; without one, or when
+    it fails, their commands are run. ``on_event`` hears of everything that happens to a child; ``on_ready`` is called once,
+    when every child has said that it is ready. A child that is not ready within a minute of its start is killed and started
+    again. Children that call `tie_to_parent` die with the supervisor even when it is killed. To be run by the main thread
+    (signals, and the tie).
     """
 
     def __init__(
@@ -64,7 +70,10 @@ class Supervisor:
         on_ready: Callable[[], None] = lambda: None,
         *,
         grace_s: float | None = None,
+        nursery: ChildSpec | None = None,
     ) -> None:
+        self._nursing = nursery if sys.platform == "linux" else None
+        self._nursery: Nursery | None = None
         self._grace_s = GRACE_S if grace_s is None else grace_s
         self._places = [_Place(spec) for spec in children]
         self._on_event = on_event
@@ -78,17 +87,29 @@ class Supervisor:
             self._selector.register(signals, selectors.EVENT_READ)
             try:
                 while not self._ending:
+                    self._tend_nursery()
                     self._tend()
-                    self._wait(signals, min((place.deadline for place in self._places), default=float("inf")))
+                    self._wait(signals, min((self._deadline(place) for place in self._places), default=float("inf")))
             finally:
                 self._end_all(signals)
         return 0
+
+    def _tend_nursery(self) -> None:
+        """Have a nursery, and another one after it, unless it died young."""
+        if self._nursing and (self._nursery is None or (self._nursery.is_gone and self._nursery.has_lived)):
+            self._nursery = Nursery(self._nursing.command, self._nursing.environment)
+            self._selector.register(self._nursery.control, selectors.EVENT_READ, self._nursery)
+
+    def _deadline(self, place: _Place) -> float:
+        """When something has to be done about a child; one that is to be forked waits for the nursery."""
+        waits = place.process is None and place.spec.forked and self._nursery is not None
+        return max(place.deadline, self._nursery.deadline) if waits and self._nursery else place.deadline
 
     def _tend(self) -> None:
         """Whatever is due: starts, and ends of children that never became ready."""
         now = time.monotonic()
         for place in self._places:
-            if place.deadline > now:
+            if self._deadline(place) > now:
                 continue
             if place.process is None:
                 self._start(place)
@@ -99,7 +120,7 @@ class Supervisor:
     def _start(self, place: _Place) -> None:
         place.ready, place.late, place.started = False, False, time.monotonic()
         try:
-            place.process = ChildProcess(place.spec)
+            place.process = ChildProcess(place.spec, self._nursery)
         except OSError as error:
             self._died(place, None, was_ready=False, detail=f"cannot be started: {error}")
             return
@@ -113,6 +134,9 @@ class Supervisor:
             if key.fileobj is signals:
                 self._ending |= any(number in _ENDING for number in signals.recv(4096))
                 self._bury_the_dead()
+            elif isinstance(key.data, Nursery):
+                self._selector.unregister(key.fileobj)
+                key.data.hear()
             else:
                 self._hear(key.data)
 
@@ -148,6 +172,18 @@ class Supervisor:
                     detail=f"not ready within {READY_WITHIN_S:.0f} s" if place.late else detail,
                 )
 
+        if self._nursery:
+            self._reap_orphans(self._nursery)
+
+    def _reap_orphans(self, nursery: Nursery) -> None:
+        """Who has a nursery is given whatever its children leave behind, the nursery among them."""
+        known = {process.pid for process in self._living()}
+        while (dead := first_dead()) and dead not in known:
+            if dead == nursery.pid:
+                nursery.close()
+            else:
+                os.waitpid(dead, 0)
+
     def _died(self, place: _Place, pid: int | None, *, was_ready: bool, detail: str) -> None:
         now = time.monotonic()
         forgiven = place.spec.at_once and was_ready
@@ -166,6 +202,8 @@ class Supervisor:
             process.kill()
         while self._living():
             self._wait(signals, float("inf"))
+        if self._nursery:
+            self._nursery.close()
 
     def _living(self) -> list[ChildProcess]:
         return [place.process for place in self._places if place.process is not None]

@@ -1,0 +1,35 @@
+"""What the processes of `skyloom up` are forked from: ``python -m skyloom.runtime.nursery``.
+
+It has imported what serving imports and has its compiled code at hand, which is most of a start; the others share what of
+that they need too. No store is opened here, and no thread begun: ONNX Runtime and PyArrow
+begin one when they are imported, so that every child imports them for itself.
+"""
+
+import sys
+from importlib import import_module
+
+from skyloom.engines.local import attended, raise_children, tie_to_parent
+from skyloom.features.online.warm import warm_reading
+from skyloom.kernel.errors import UsageError
+
+PREPARED = ("skyloom.runtime.serve",)
+
+
+def main() -> None:
+    """Entry point of the nursery, and of each of its children."""
+    control = attended()
+    if control is None:
+        raise UsageError("a nursery needs somebody who asks it for children", fix="skyloom up")
+    tie_to_parent()
+    for module in PREPARED:
+        import_module(module)
+    warm_reading()
+    birth = raise_children(control)
+    if birth is not None:
+        _, _, module, *arguments = birth.words
+        sys.argv = [module, *arguments]
+        import_module(module).main()
+
+
+if __name__ == "__main__":
+    main()
