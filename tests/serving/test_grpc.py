@@ -210,6 +210,8 @@ def test_what_is_no_message_is_an_error_of_its_sender(client: Client) -> None:
 class Waiting:
     """A call that nobody waits for any more, or for ever."""
 
+    metadata: dict[str, str] = {}
+
     def __init__(self, left: float | None) -> None:
         self._left = left
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from skyloom.serving.grpc.calls import Around
 from skyloom.serving.grpc.proto import Protocol
+from skyloom.serving.grpc.stream import Message, Stream
 from skyloom.serving.loaded import LoadedRelease
 from skyloom.serving.wire import Problem
 
@@ -17,6 +18,7 @@ class HealthCalls:
 
     def __init__(self, around: Around, protocol: Protocol, services: frozenset[str]) -> None:
         self._around, self._services = around, services
+        self._request = protocol.messages["HealthCheckRequest"]
         self._response = protocol.messages["HealthCheckResponse"]
 
     async def check(self, request: Any, loaded: LoadedRelease | None) -> Any:
@@ -25,10 +27,10 @@ class HealthCalls:
             raise Problem(404, f"there is no service {request.service}")
         return self._response(status=status)
 
-    async def watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
+    async def watch(self, messages: AsyncIterator[Message], call: Stream) -> AsyncIterator[Any]:
         """The status now, and each time that it changes; the end of the process is the last."""
-        if isinstance(request, Problem):
-            raise request
+        message = await anext(messages, Message(False, b""))
+        request = await self._around.read(self._request, message, call)
         told = ""
         while True:
             status = self._status(request.service)

@@ -19,6 +19,8 @@ from skyloom.serving.contracts.open_inference_service import InferenceService
 from skyloom.serving.grpc.calls import ENDING, Answer, Around, why
 from skyloom.serving.grpc.contents import put, tensors_of
 from skyloom.serving.grpc.proto import Protocol
+from skyloom.serving.grpc.status import Code
+from skyloom.serving.grpc.stream import Message, Stream
 from skyloom.serving.loaded import LoadedRelease
 from skyloom.serving.table import OPEN
 from skyloom.serving.wire import Problem
@@ -117,44 +119,43 @@ class InferenceCalls:
         await self._service.aside(done.rows * _ROW, put, response, done.outputs, raw)
         return response
 
-    async def stream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+    async def stream(self, messages: AsyncIterator[Message], call: Stream) -> AsyncIterator[Any]:
         """Answers each request, in order; what is wrong with one is said in its place, and the stream goes on."""
         ending = asyncio.ensure_future(self._ending.wait())
         try:
-            while (request := await self._following(requests, ending)) is not None:
-                yield await self._streamed(request, context)
+            while (message := await self._following(messages, ending)) is not None:
+                yield await self._streamed(message, call)
         finally:
             ending.cancel()
         if self._ending.is_set():
             raise Problem(503, ENDING)
 
-    async def _following(self, requests: AsyncIterator[Any], ending: "asyncio.Future[Any]") -> Any:
+    async def _following(self, messages: AsyncIterator[Message], ending: "asyncio.Future[Any]") -> Message | None:
         """The next request of a stream; ``None`` at its end, or when this process is asked to end."""
-        following = asyncio.ensure_future(anext(requests, None))
-        await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
-        if not following.done():
-            following.cancel()
-            return None
-        return following.result()
-
-    async def _streamed(self, request: Any, context: Any) -> Any:
-        around, code, started = self._around, "OK", time.perf_counter()
-        around.life.in_flight += 1
-        message, answer = "", self._messages["ModelInferResponse"]()
+        following = asyncio.ensure_future(anext(messages, None))
         try:
-            if isinstance(request, Problem):
-                raise request
-            answer = await self.infer(request, around.release_for(context, "predict"))
+            await asyncio.wait({following, ending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not following.done():
+                following.cancel()
+        return None if not following.done() else following.result()
+
+    async def _streamed(self, message: Message, call: Stream) -> Any:
+        around, code, started = self._around, Code.CANCELLED, time.perf_counter()
+        around.life.in_flight += 1
+        told, request, answer = "", None, self._messages["ModelInferResponse"]()
+        try:
+            request = await around.read(self._messages["ModelInferRequest"], message, call)
+            answer = await self.infer(request, around.release_for(call, "predict"))
+            code = Code.OK
         except Exception as error:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
-            problem = why(error, "ModelStreamInfer")
-            message, code = problem.why, str(problem.status)
+            code, told = why(error, "ModelStreamInfer")
             answer.id = getattr(request, "id", "")
         finally:
             around.life.in_flight -= 1
-            around.metrics.requests.labels("grpc/ModelStreamInfer", code).inc()
-            around.metrics.seconds.labels("grpc/ModelStreamInfer").observe(time.perf_counter() - started)
+            around.count("grpc/ModelStreamInfer", code, started)
         answer.parameters[FINAL].bool_param = True
-        return self._messages["ModelStreamInferResponse"](error_message=message, infer_response=answer)
+        return self._messages["ModelStreamInferResponse"](error_message=told, infer_response=answer)
 
 
 def _there(loaded: LoadedRelease | None) -> LoadedRelease:
