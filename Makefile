@@ -54,7 +54,7 @@ setup: .venv/ready
 lock:
 	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra demo \
 		pyproject.toml -o requirements/base.txt
-	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra demo --extra aws --extra grpc --extra kafka --extra redis --extra sql --group dev \
+	$(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --extra demo --extra aws --extra grpc --extra kafka --extra otel --extra redis --extra sql --group dev \
 		pyproject.toml -o requirements/dev.txt
 
 clean:

@@ -363,7 +363,7 @@ def tell(word: str) -> None:
 def main() -> None:
     from skyloom.engines.local.child import notify_ready, tie_to_parent
     from skyloom.serving.aws_lambda.function import serve_function
-    from skyloom.serving.services import Limits, Listen, Services
+    from skyloom.serving.services import Limits, Listen, Services, Watching
     from skyloom.serving.worker import serve
 
     tie_to_parent()
@@ -388,6 +388,7 @@ def main() -> None:
         model=options.get("model"),
         trust_platform=options.get("trust_platform", False),
         environ=options.get("environ", {}),
+        watching=msgspec.convert(options.get("watching", {}), Watching),
     )
     if "crashes" in options:
         crash_at(options["crashes"])

@@ -12,6 +12,7 @@ HEAVY = [
     "grpc",
     "lightgbm",
     "onnx",
+    "opentelemetry",
     "pandas",
     "pyarrow",
     "redis",

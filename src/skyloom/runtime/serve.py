@@ -12,7 +12,7 @@ from skyloom.runtime.logbook import logbook_secret
 from skyloom.runtime.releases import served_folder
 from skyloom.serving.logbook import Room
 from skyloom.serving.pace import pace_of
-from skyloom.serving.services import Limits, Listen, Services
+from skyloom.serving.services import Limits, Listen, Services, Watching
 from skyloom.serving.worker import serve
 
 
@@ -41,6 +41,13 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
         model=serving.model,
         trust_platform=serving.trust_platform,
         environ=os.environ,
+        watching=Watching(
+            traces=serving.traces,
+            trace_share=serving.trace_share,
+            request_ids=serving.request_ids,
+            logs=serving.logs,
+            log_requests_over=serving.log_requests_over,
+        ),
     )
 
 

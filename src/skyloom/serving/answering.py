@@ -14,6 +14,7 @@ from skyloom.serving.concurrency import Turns
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.predict import Prediction, Predictor
 from skyloom.serving.tensors import Columns
+from skyloom.serving.traces import carried
 
 _T = TypeVar("_T")
 
@@ -66,7 +67,7 @@ class Answering:
         took_s = max(count, 1) * max([each.row_s for each in route.arms])
         if count <= _FEW and took_s <= _SHORT_S and not self._is_slow(route):
             return await self._turns.here(route.model.name, took_s, self._watched, route, short, *arguments)
-        return await self._turns.aside(route.model.name, took_s, long, *arguments)
+        return await self._turns.aside(route.model.name, took_s, carried(long), *arguments)
 
     def _watched(self, route: LoadedRoute, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function answers; a version that takes long gets a strike, of which quick answers take something off."""

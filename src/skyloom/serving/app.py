@@ -22,6 +22,7 @@ from skyloom.serving.router import pin_of
 from skyloom.serving.services import Limits
 from skyloom.serving.table import OPEN, Endpoint, Found, Table
 from skyloom.serving.wire import Call, Problem, Reply, presented_key, problem, status_of
+from skyloom.serving.traces import HEADER, Watch, over_http
 
 _rsgi_any: Any = _rsgi  # its exceptions are re-exported unseen by type checkers
 _BROKEN_OFF: tuple[type[Exception], ...] = (_rsgi_any.ProtocolClosed, _rsgi_any.ProtocolError)
@@ -50,9 +51,16 @@ class App:
     """Answers every request with something: what goes wrong becomes a status and why, in the shape of the contract."""
 
     def __init__(
-        self, table: Table, obedience: Obedience, life: Life, metrics: Metrics, limits: Limits, rates: Rates
+        self,
+        table: Table,
+        obedience: Obedience,
+        life: Life,
+        metrics: Metrics,
+        limits: Limits,
+        rates: Rates,
+        watch: Watch | None = None,
     ) -> None:
-        self._rates = rates
+        self._rates, self._watch = rates, watch
         self._table, self._obedience, self._life = table, obedience, life
         self._metrics, self._limits = metrics, limits
         self._meters: dict[tuple[str, int], tuple[Any, Any]] = {}
@@ -60,12 +68,14 @@ class App:
     async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
         started = time.perf_counter()
         self._life.in_flight += 1
-        route, explain, retry_s = "unknown", problem, 1.0
+        route, explain, retry_s, now = "unknown", problem, 1.0, None
         try:
             found = self._table.find(scope.method, scope.path)
             route, explain = found.endpoint.path, found.endpoint.explain
             answer = await self._in_time(found, scope, protocol)
         except Problem as error:
+            if self._watch is not None:
+                now = self._watch.begin(scope.headers)
             answer, retry_s = explain(error.status, error.why), error.retry_s
             answer = answer._replace(headers=(*answer.headers, *error.headers)) if error.headers else answer
         except SkyloomError as error:
@@ -75,10 +85,15 @@ class App:
             answer = explain(500, "this server failed to answer; its log says why")
         finally:
             self._life.in_flight -= 1
-        protocol.response_bytes(answer.status, self._headers(answer, retry_s), answer.body)
+        headers = self._headers(answer, retry_s)
+        if now is not None:
+            headers.append((HEADER, now.request_id))
+        protocol.response_bytes(answer.status, headers, answer.body)
         counted, timed = self._meters.get((route, answer.status)) or self._found(route, answer.status)
         counted.inc()
-        timed.observe(time.perf_counter() - started)
+        timed.observe(time.perf_counter() - started, now.exemplar if now is not None else None)
+        if now is not None and self._watch is not None:
+            self._watch.end(now, over_http(scope, route, answer.status), started)
 
     def _found(self, route: str, status: int) -> tuple[Any, Any]:
         """The meters of a route's answers: to find them by their labels costs more than to count."""
@@ -122,6 +137,8 @@ class App:
             async with asyncio.timeout(self._limits.body_seconds):
                 length = scope.headers.get("content-length", "")
                 if length.isdecimal() and int(length) <= longest:
+        length = scope.headers.get("content-length", "")
+        announced = length.isdecimal() and int(length) <= longest
                     return await protocol()
                 return await self._unannounced_body(protocol, longest)
         except TimeoutError as error:

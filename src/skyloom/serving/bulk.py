@@ -25,6 +25,8 @@ from skyloom.serving.metrics import Metrics
 from skyloom.serving.records import Column, Receipts, ids_of
 from skyloom.serving.router import arm_for
 from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor
+from skyloom.serving.traces import Recording, recording
+from skyloom.serving.traces.spans import scored as scored_by
 from skyloom.serving.wire import Problem
 
 _Positions = NDArray[np.intp] | slice
@@ -54,7 +56,8 @@ class BulkPredictor:
         if request is None:
             return None
         units = _units(request[route.rows.schema.key])
-        shares = _scored(route, names, request, units)
+        kept = recording()
+        shares = _scored(route, names, request, units, kept)
         if shares is None:
             return None
         ids, scores, threshold = ids_of("p", columns.count), np.empty(columns.count), np.empty(columns.count)
@@ -62,7 +65,8 @@ class BulkPredictor:
             scores[share.positions] = share.scores
             threshold[share.positions] = route.arms[share.arm].package.manifest.threshold
             self._log(release, route, share, _Rows(names, request, units, ids), started)
-        self._metrics.scoring_seconds.labels(route.model.name).observe(time.perf_counter() - started)
+        exemplar = None if kept is None else kept.exemplar
+        self._metrics.scoring_seconds.labels(route.model.name).observe(time.perf_counter() - started, exemplar)
         labels = scores >= threshold if route.model.task == "binary" else None
         return Answers(scores, labels, ids, frozenset(route.arms[share.arm].arm.version for share in shares))
 
@@ -148,7 +152,11 @@ def _plain(route: LoadedRoute) -> list[str] | None:
 
 
 def _scored(
-    route: LoadedRoute, names: Sequence[str], request: Mapping[str, Column], units: Sequence[str]
+    route: LoadedRoute,
+    names: Sequence[str],
+    request: Mapping[str, Column],
+    units: Sequence[str],
+    kept: Recording | None,
 ) -> list[_Share] | None:
     """The scores by arm; ``None`` when a version broke."""
     shares: list[_Share] = []
@@ -158,6 +166,7 @@ def _scored(
             return None
         inputs = zip(scorer.signature.names, names, strict=True)
         given = {name: _array(_picked(request[column], positions)) for name, column in inputs}
+        begun = time.perf_counter()
         try:
             with guard or nullcontext():
                 scores = scorer.score(given).astype(np.float64)
@@ -165,6 +174,8 @@ def _scored(
             return None
         if not bool(np.isfinite(scores).all()):
             return None
+        if kept is not None:
+            scored_by(kept, begun, route, route.arms[arm], len(scores))
         shares.append(_Share(arm, positions, scores))
     return shares
 

@@ -39,6 +39,7 @@ class _Scope(NamedTuple):
     method: str
     path: str
     headers: Mapping[str, str]
+    scheme: str = "https"
 
 
 class _Within:

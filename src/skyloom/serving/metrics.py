@@ -1,6 +1,10 @@
 """What serving counts. Names follow Prometheus: base units, ``_total`` for counters."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -72,6 +76,17 @@ class Metrics:
         )
         self.events = Counter("skyloom_events", "Events by what became of them", ["source", "result"], registry=registry)
 
-    def text(self) -> bytes:
-        """All meters in the Prometheus text format."""
-        return generate_latest(self.registry)
+    def exposed(self, accept: str = "") -> tuple[bytes, str]:
+        """All meters and their media type: OpenMetrics (which has exemplars) for who accepts it, else Prometheus' text."""
+        if any(_is_openmetrics(each) for each in accept.split(",")):
+            return generate_openmetrics(self.registry), OPEN_METRICS
+        return generate_latest(self.registry), TEXT
+
+
+def _is_openmetrics(accepted: str) -> bool:
+    kind, *parameters = [word.strip().lower() for word in accepted.split(";")]
+    return kind == "application/openmetrics-text" and not any(word in ("q=0", "q=0.0") for word in parameters)
+        self.spans_exported = Counter("skyloom_spans_exported", "Spans that the collector has taken", registry=registry)
+        self.spans_dropped = Counter("skyloom_spans_dropped", "Spans dropped, by why", ["reason"], registry=registry)
+        for reason in ("queue", "collector"):
+            self.spans_dropped.labels(reason)

@@ -1,7 +1,8 @@
 """A prediction: features, arm, score, receipt. The same for every contract."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from skyloom.serving.metrics import Metrics
 from skyloom.serving.router import arm_for
 from skyloom.serving.scoring import Scored, score_rows
 from skyloom.serving.shadow import Shadow
+from skyloom.serving.traces import recording
+from skyloom.serving.traces.spans import looked_up
+from skyloom.serving.traces.spans import scored as scored_by
 from skyloom.serving.wire import Problem
 
 _QUARANTINED_S = 60.0
@@ -43,7 +47,7 @@ class _Asked(NamedTuple):
 class Predictor:
     """Predicts. Safe for threads; it never waits for the log, for shadows or for metrics."""
 
-    def __init__(self, logbook: Logbook, shadow: Shadow, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, logbook: Logbook, shadow: Shadow, clock: Clock, metrics: Metrics, *, traced: bool = False) -> None:
         self._logbook, self._shadow, self._clock, self._metrics = logbook, shadow, clock, metrics
         self._counted: dict[tuple[str, str, str], Any] = {}  # finding a meter by its labels costs more than it counts
         self._timed: dict[str, Any] = {}
@@ -60,21 +64,29 @@ class Predictor:
         asked = [_ask(release, route, row) for row in rows]
         answers: list[tuple[LoadedArm, Receipt] | None] = [None] * len(rows)
         for arm, positions in _by_arm(route, asked).items():
+        self._traced = traced
             chosen = route.arms[arm]
             scored = score_rows(chosen, [asked[position].inputs for position in positions])
             latency_ms = (time.perf_counter() - started) * 1_000
             self._count(route, chosen, scored)
             for position, each in zip(positions, scored, strict=True):
                 answers[position] = chosen, self._receipt(release, route, chosen, asked[position], each, latency_ms)
-        self._seconds(route.model.name).observe(time.perf_counter() - started)
+        exemplar = None if kept is None else kept.exemplar
+        self._seconds(route.model.name).observe(time.perf_counter() - started, exemplar)
         done = [each for each in answers if each is not None]
         return self._finish(route, done)
+        kept = recording() if self._traced else None
 
     def _finish(self, route: LoadedRoute, done: Sequence[tuple[LoadedArm, Receipt]]) -> list[Prediction]:
+        if kept is not None:
+            looked_up(kept, started, route, len(rows))
         receipts = [receipt for _, receipt in done]
         if not self._logbook.add(route.policy, receipts) and route.policy.refuse:
             raise Problem(503, UNLOGGED)
+            begun = 0.0 if kept is None else time.perf_counter()
         copied = [receipt for receipt in receipts if receipt.arm == "champion"] if route.shadows else []
+            if kept is not None:
+                scored_by(kept, begun, route, chosen, len(scored), next((each.error for each in scored if each.error), None))
         if copied:
             self._shadow.offer(route.shadows, copied, route.policy)
         arm, broken = next(((arm, each) for arm, each in done if each.error is not None), (None, None))

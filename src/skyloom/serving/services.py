@@ -48,6 +48,24 @@ class Limits(msgspec.Struct, frozen=True):
     """What a package may need to be loaded."""
 
 
+class Watching(msgspec.Struct, frozen=True):
+    """What is watched of requests beside counting them. ``traces`` is a collector of OTLP over HTTP, which gets
+    ``trace_share`` of the requests that come without a trace, and those whose callers record theirs. ``request_ids`` are
+    answered back; they are known anyway where there is anything else to be told with them. Of requests that take
+    ``log_requests_over`` seconds there is a line in the log (0: of all)."""
+
+    traces: str | None = None
+    trace_share: float = 0.0
+    request_ids: bool = False
+    logs: str = "json"
+    log_requests_over: float | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a request has to be known by an id."""
+        return self.traces is not None or self.request_ids or self.log_requests_over is not None
+
+
 @dataclass(frozen=True)
 class Services:
     """The ports that serving works with. ``on_listen`` is told the port once the socket listens, ``on_ready`` is called
@@ -75,3 +93,4 @@ class Services:
     secret: bytes = field(default_factory=lambda: os.urandom(32))
     grpc: Listen | None = None
     on_grpc: Callable[[int], None] = lambda port: None
+    watching: Watching = field(default_factory=Watching)

@@ -34,6 +34,7 @@ from skyloom.serving.services import Services
 from skyloom.serving.shadow import Shadow
 from skyloom.serving.standing import PROCESSES, StandingFile
 from skyloom.serving.table import Table
+from skyloom.serving.traces import Exporter, TracedLogbook, Watch
 
 if TYPE_CHECKING:
     from skyloom.serving.grpc.server import GrpcServer
@@ -43,6 +44,8 @@ _log = logging.getLogger("skyloom.serving")
 _SILENT_S = 1.0
 """How long connections that have not sent a whole head yet are waited for."""
 _LOOK_S = 0.01
+_LAST_TRACES_S = 1.0
+"""How long a process that ends waits for a collector."""
 _COLLECTED = (20_000, 20, 50)
 """How many new objects make the collector look at the young ones, and how often that makes it look at older ones."""
 _SWITCH_S = 0.001
@@ -55,7 +58,7 @@ def serve(services: Services) -> NoReturn:
     Drained means: not ready any more, requests in flight answered, every receipt in the log (others wait on the
     disk). It takes at most ``lame_duck_seconds + drain_seconds`` of the limits. To be called by the main thread.
     """
-    log_to_stderr()
+    log_to_stderr(services.watching.logs)
     sys.setswitchinterval(_SWITCH_S)
     clean = asyncio.run(Worker(services).run())
     sys.stdout.flush()
@@ -72,7 +75,10 @@ class Worker:
         metrics = self._metrics = Metrics()
         executor = ThreadPoolExecutor(4, "work")
         self._life = Life()
-        self._logbook = Logbook(services.log, clock, metrics, services.logbook, secret=services.secret, room=limits.logbook)
+        watching = services.watching
+        self._exporter = Exporter(watching.traces, metrics) if watching.traces else None
+        logbook = TracedLogbook if self._exporter else Logbook
+        self._logbook = logbook(services.log, clock, metrics, services.logbook, secret=services.secret, room=limits.logbook)
         self._shadow = Shadow(self._logbook, metrics, limits.shadow)
         self._quarantine = Quarantine(services.served / "crashes", clock, limits.scoring_seconds)
         copy = Copy(services.served / COPY, services.objects)
@@ -81,7 +87,7 @@ class Worker:
             services.objects, loader, copy, StandingFile(services.served / PROCESSES), clock, metrics
         )
         predictor, bulk = (
-            Predictor(self._logbook, self._shadow, clock, metrics),
+            Predictor(self._logbook, self._shadow, clock, metrics, traced=self._exporter is not None),
             BulkPredictor(self._logbook, clock, metrics),
         )
         answering = Answering(predictor, bulk, Turns(metrics, limits.patience_seconds), executor)
@@ -92,7 +98,8 @@ class Worker:
         endpoints = endpoints_of(parts, services.contracts, trust_platform=services.trust_platform)
         self._table = Table(endpoints)
         self._rates = Rates(services.served / "rates")
-        self._app = App(self._table, self._obedience, self._life, metrics, limits, self._rates)
+        self._watch = Watch(watching, self._exporter) if watching.is_on else None
+        self._app = App(self._table, self._obedience, self._life, metrics, limits, self._rates, self._watch)
 
     async def run(self) -> bool:
         """Serve until a signal; whether everything was finished and written."""
@@ -103,6 +110,7 @@ class Worker:
         with listening(self._services.listen) as listener:
             self._services.on_listen(listener.getsockname()[1])
             self._logbook.start()
+            self._start_traces()
             self._shadow.start()
             self._quarantine.start()
             await asyncio.to_thread(self._obedience.look)  # who connects meanwhile waits, and finds a release
@@ -114,6 +122,15 @@ class Worker:
             ending = asyncio.create_task(asked_to_end.wait())
             await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
             return await self._drain(server, serving, grpc)
+
+    def _start_traces(self) -> None:
+        if self._exporter is not None:
+            self._exporter.start()
+
+    async def _end_traces(self, within_s: float) -> None:
+        """Send what is left, but wait for no collector that is slow."""
+        if self._exporter is not None:
+            await asyncio.to_thread(self._exporter.close, min(max(within_s, 0.0), _LAST_TRACES_S))
 
     async def _grpc(self) -> "GrpcServer | None":
         """The gRPC server, listening, where one is wanted."""
@@ -149,6 +166,7 @@ class Worker:
             _log.error("%d requests could not be finished before the end", unfinished)
         self._obedience.close()
         logged = await asyncio.to_thread(self._logbook.close, max(deadline - time.monotonic(), 0.5))
+        await self._end_traces(deadline - time.monotonic())
         self._quarantine.close()
         return logged and not unfinished
 

@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,6 +14,7 @@ from skyloom.kernel.ids import nearest
 FILE = "skyloom.toml"
 LOCAL = "local"
 CLOCKS = ("system", "data")
+LOGS = ("json", "text")
 MOST_PARTITIONS = 1024
 SHORTEST_PATIENCE_S = 2.0
 
@@ -29,6 +31,10 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``contracts`` are those that it speaks (`skyloom.kernel.contracts`); ``model`` answers requests that name none;
     ``trust_platform`` opens the contracts of clouds to callers without a key, since the cloud has authenticated them.
     ``logbook_gigabytes`` (10^9 bytes) of receipts wait on this machine while the log cannot be written.
+
+    ``traces`` is a collector of OpenTelemetry's (OTLP over HTTP) for spans of ``trace_share`` of the requests, and of those
+    whose callers record theirs; ``request_ids`` are answered in ``X-Request-Id``; ``logs`` are lines of ``json`` or
+    ``text``, one for each request that takes ``log_requests_over`` seconds (none: for no request).
     """
 
     port: int = 8080
@@ -38,6 +44,11 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     trust_platform: bool = False
     logbook_gigabytes: float = 1.0
+    traces: str | None = None
+    trace_share: float = 0.01
+    request_ids: bool = False
+    logs: str = "json"
+    log_requests_over: float | None = None
 
 
 class Stream(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +144,16 @@ def _check_keys(where: str, table: object, kind: type[msgspec.Struct]) -> None:
             )
 
 
+def _is_collector(address: str | None) -> bool:
+    if address is None:
+        return True
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
 def _sensible(name: str, profile: Profile) -> Profile:
     try:
         contracts = known_contracts(profile.serving.contracts)
@@ -168,6 +189,26 @@ def _sensible(name: str, profile: Profile) -> Profile:
             not profile.serving.logbook_gigabytes > 0,
             f"serving.logbook_gigabytes = {profile.serving.logbook_gigabytes:g}",
             "give more than 0: what may wait on the disk while the log is out of reach",
+        ),
+        (
+            not _is_collector(profile.serving.traces),
+            f"serving.traces = {profile.serving.traces!r}",
+            'give the address of a collector of OTLP over HTTP, as in "http://127.0.0.1:4318"',
+        ),
+        (
+            not 0 <= profile.serving.trace_share <= 1,
+            f"serving.trace_share = {profile.serving.trace_share:g}",
+            "give the share of requests to trace, 0 to 1",
+        ),
+        (
+            profile.serving.logs not in LOGS,
+            f"serving.logs = {profile.serving.logs!r}",
+            'say logs = "json" or logs = "text"',
+        ),
+        (
+            not (profile.serving.log_requests_over or 0.0) >= 0,
+            f"serving.log_requests_over = {profile.serving.log_requests_over}",
+            "give seconds, 0 (for all requests) or more",
         ),
         (profile.stream.workers < 1, f"stream.workers = {profile.stream.workers}", "give at least 1"),
         (

@@ -41,7 +41,7 @@ def serve_function(services: Services) -> NoReturn:
 
     Raises `UsageError` where there is no runtime API.
     """
-    log_to_stderr()
+    log_to_stderr(services.watching.logs)
     contracts = tuple(dict.fromkeys((*services.contracts, _CONTRACT)))
     clean = asyncio.run(Function(replace(services, contracts=contracts)).run())
     sys.stdout.flush()
@@ -73,6 +73,7 @@ class Function(Worker):
     async def _begun(self, api: RuntimeApi) -> bool:
         """Load the release; if that fails, Lambda is told so, and starts another process."""
         self._logbook.start()
+        self._start_traces()
         self._shadow.start()
         await asyncio.to_thread(self._obedience.look)
         if self._obedience.now is not None:
@@ -103,4 +104,5 @@ class Function(Worker):
                 clean = clean and isinstance(error, Transient)
                 _log.error("the runtime API has ended: %s", error)
         self._obedience.close()
+        await self._end_traces(self._services.limits.drain_seconds)
         return await asyncio.to_thread(self._logbook.close, self._services.limits.drain_seconds) and clean

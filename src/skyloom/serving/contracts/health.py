@@ -32,4 +32,4 @@ class Health:
         return problem(503, why) if why else reply({"ready": True})
 
     async def metrics(self, call: Call) -> Reply:
-        return Reply(200, self._metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+        return Reply(200, *self._metrics.exposed(call.headers.get("accept", "")))
