@@ -1,38 +1,61 @@
-"""Logs of a server process: one JSON object a line on stderr, warnings and errors only."""
+"""Logs of a server process, on stderr: warnings and errors, and lines about requests where they are wanted."""
 
 import logging
+import time
+from typing import Any
 
 import msgspec
 
+from skyloom.serving.traces.underway import UNDER_WAY
+
+FORMATS = ("json", "text")
+
 
 class JsonLines(logging.Formatter):
-    """``{"at": "2026-11-20T19:51:17.123Z", "level": "ERROR", "message": ...}``."""
-
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
+    """One object a line: ``{"time": "2026-11-20T19:51:17.123Z", "level": "ERROR", "logger": ..., "process": 4242, "message":
+    ..., "request_id": ..., "trace_id": ...}``, the last two where a request is under way and known by them, and
+    ``exception`` as text where there is one. Times are those of RFC 3339, in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "at": self.formatTime(record),
-            "level": record.levelname,
-            "logger": record.name,
-            "process": record.process,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line).decode()
+        return msgspec.json.encode(_line(self, record)).decode()
 
 
-def log_to_stderr() -> None:
-    """Send warnings and errors of Skyloom to stderr."""
-    from time import gmtime
+class TextLines(logging.Formatter):
+    """The same for people: ``2026-11-20T19:51:17.123Z ERROR skyloom.serving: ... request_id=...``."""
 
+    def format(self, record: logging.LogRecord) -> str:
+        line = _line(self, record)
+        exception: str = line.pop("exception", "")
+        begin = f"{line.pop('time')} {line.pop('level')} {line.pop('logger')}[{line.pop('process')}]: {line.pop('message')}"
+        told = begin + "".join([f" {name}={value}" for name, value in line.items()])
+        return f"{told}\n{exception}" if exception else told
+
+
+def log_to_stderr(written: str = "json") -> None:
+    """Send warnings and errors of Skyloom to stderr, as ``json`` or ``text``."""
     handler = logging.StreamHandler()
-    formatter = JsonLines()
-    formatter.converter = gmtime
-    handler.setFormatter(formatter)
+    handler.setFormatter(JsonLines() if written == "json" else TextLines())
     logger = logging.getLogger("skyloom")
     logger.handlers = [handler]
     logger.setLevel(logging.WARNING)
     logger.propagate = False
+    logging.getLogger("skyloom.requests").setLevel(logging.INFO)
+
+
+def _line(formatter: logging.Formatter, record: logging.LogRecord) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "time": f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z",
+        "level": record.levelname,
+        "logger": record.name,
+        "process": record.process,
+        "message": record.getMessage(),
+        **getattr(record, "fields", {}),
+    }
+    now = UNDER_WAY.get()
+    if now is not None:
+        line["request_id"] = now.request_id
+        if now.trace_id:
+            line["trace_id"] = now.trace_id
+    if record.exc_info:
+        line["exception"] = formatter.formatException(record.exc_info)
+    return line
