@@ -21,8 +21,8 @@ from skyloom.serving.ratelimit import Rates
 from skyloom.serving.router import pin_of
 from skyloom.serving.services import Limits
 from skyloom.serving.table import OPEN, Endpoint, Found, Table
-from skyloom.serving.wire import Call, Problem, Reply, presented_key, problem, status_of
 from skyloom.serving.traces import HEADER, Watch, over_http
+from skyloom.serving.wire import Call, Problem, Reply, presented_key, problem, status_of
 
 _rsgi_any: Any = _rsgi  # its exceptions are re-exported unseen by type checkers
 _BROKEN_OFF: tuple[type[Exception], ...] = (_rsgi_any.ProtocolClosed, _rsgi_any.ProtocolError)
@@ -70,12 +70,12 @@ class App:
         self._life.in_flight += 1
         route, explain, retry_s, now = "unknown", problem, 1.0, None
         try:
+            if self._watch is not None:
+                now = self._watch.begin(scope.headers)
             found = self._table.find(scope.method, scope.path)
             route, explain = found.endpoint.path, found.endpoint.explain
             answer = await self._in_time(found, scope, protocol)
         except Problem as error:
-            if self._watch is not None:
-                now = self._watch.begin(scope.headers)
             answer, retry_s = explain(error.status, error.why), error.retry_s
             answer = answer._replace(headers=(*answer.headers, *error.headers)) if error.headers else answer
         except SkyloomError as error:
@@ -137,8 +137,6 @@ class App:
             async with asyncio.timeout(self._limits.body_seconds):
                 length = scope.headers.get("content-length", "")
                 if length.isdecimal() and int(length) <= longest:
-        length = scope.headers.get("content-length", "")
-        announced = length.isdecimal() and int(length) <= longest
                     return await protocol()
                 return await self._unannounced_body(protocol, longest)
         except TimeoutError as error:

@@ -74,6 +74,10 @@ class Metrics:
         self.release_copied = Gauge(
             "skyloom_release_copied", "Whether the release obeyed is in the local copy", registry=registry
         )
+        self.spans_exported = Counter("skyloom_spans_exported", "Spans that the collector has taken", registry=registry)
+        self.spans_dropped = Counter("skyloom_spans_dropped", "Spans dropped, by why", ["reason"], registry=registry)
+        for reason in ("queue", "collector"):
+            self.spans_dropped.labels(reason)
         self.events = Counter("skyloom_events", "Events by what became of them", ["source", "result"], registry=registry)
 
     def exposed(self, accept: str = "") -> tuple[bytes, str]:
@@ -86,7 +90,3 @@ class Metrics:
 def _is_openmetrics(accepted: str) -> bool:
     kind, *parameters = [word.strip().lower() for word in accepted.split(";")]
     return kind == "application/openmetrics-text" and not any(word in ("q=0", "q=0.0") for word in parameters)
-        self.spans_exported = Counter("skyloom_spans_exported", "Spans that the collector has taken", registry=registry)
-        self.spans_dropped = Counter("skyloom_spans_dropped", "Spans dropped, by why", ["reason"], registry=registry)
-        for reason in ("queue", "collector"):
-            self.spans_dropped.labels(reason)

@@ -1,8 +1,7 @@
 """A prediction: features, arm, score, receipt. The same for every contract."""
 
 import time
-from collections.abc import Callable, Sequence
-from contextvars import Context
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -51,6 +50,7 @@ class Predictor:
         self._logbook, self._shadow, self._clock, self._metrics = logbook, shadow, clock, metrics
         self._counted: dict[tuple[str, str, str], Any] = {}  # finding a meter by its labels costs more than it counts
         self._timed: dict[str, Any] = {}
+        self._traced = traced
 
     def predict(self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
         """The answers to rows (typed values in the order of the request's schema), all from one release.
@@ -60,13 +60,18 @@ class Predictor:
         """
         if self._logbook.refuses(route.policy):
             raise Problem(503, UNLOGGED)
+        kept = recording() if self._traced else None
         started = time.perf_counter()
         asked = [_ask(release, route, row) for row in rows]
+        if kept is not None:
+            looked_up(kept, started, route, len(rows))
         answers: list[tuple[LoadedArm, Receipt] | None] = [None] * len(rows)
         for arm, positions in _by_arm(route, asked).items():
-        self._traced = traced
             chosen = route.arms[arm]
+            begun = 0.0 if kept is None else time.perf_counter()
             scored = score_rows(chosen, [asked[position].inputs for position in positions])
+            if kept is not None:
+                scored_by(kept, begun, route, chosen, len(scored), next((each.error for each in scored if each.error), None))
             latency_ms = (time.perf_counter() - started) * 1_000
             self._count(route, chosen, scored)
             for position, each in zip(positions, scored, strict=True):
@@ -75,18 +80,12 @@ class Predictor:
         self._seconds(route.model.name).observe(time.perf_counter() - started, exemplar)
         done = [each for each in answers if each is not None]
         return self._finish(route, done)
-        kept = recording() if self._traced else None
 
     def _finish(self, route: LoadedRoute, done: Sequence[tuple[LoadedArm, Receipt]]) -> list[Prediction]:
-        if kept is not None:
-            looked_up(kept, started, route, len(rows))
         receipts = [receipt for _, receipt in done]
         if not self._logbook.add(route.policy, receipts) and route.policy.refuse:
             raise Problem(503, UNLOGGED)
-            begun = 0.0 if kept is None else time.perf_counter()
         copied = [receipt for receipt in receipts if receipt.arm == "champion"] if route.shadows else []
-            if kept is not None:
-                scored_by(kept, begun, route, chosen, len(scored), next((each.error for each in scored if each.error), None))
         if copied:
             self._shadow.offer(route.shadows, copied, route.policy)
         arm, broken = next(((arm, each) for arm, each in done if each.error is not None), (None, None))
