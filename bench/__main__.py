@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import demo, join, memory, online, overload, predictions, reading, startup, training, up
+from bench import demo, join, life, memory, online, overload, predictions, reading, startup, training, up
 from bench.figure import HEAD, Figure, row
 from bench.serving import report
 
@@ -13,6 +13,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "import": startup.import_skyloom,
     "help": startup.help_text,
     "up": up.up,
+    "life": life.life,
     "demo": demo.demo,
     "predict": predictions.predict,
     "overload": overload.overload,

@@ -25,12 +25,12 @@ def seconds(*words: str, cwd: Path | None = None, timeout: float = 60.0) -> floa
 
 def memory_mb(pid: int) -> float:
     """The memory of a process and its descendants in MB (proportional set size: a shared page is counted once)."""
-    return sum(_pss_kb(each) for each in _family(pid)) / 1024
+    return sum(_pss_kb(each) for each in family(pid)) / 1024
 
 
 def worked_s(pid: int) -> float:
     """The processor time that a process and its descendants have taken so far, in seconds (of those that still run)."""
-    return sum(_ran_ns(each) for each in _family(pid)) / 1e9
+    return sum(_ran_ns(each) for each in family(pid)) / 1e9
 
 
 @contextmanager
@@ -85,7 +85,8 @@ def _ran_ns(pid: int) -> int:
     return ran
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
+    """A process and all its descendants."""
     found = [pid]
     for parent in found:
         try:
