@@ -19,17 +19,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
     into a field that pytest 9.2 no longer reads, so that groups are ignored in silence: issue 1386 of pytest-xdist, open
     with its mend (1388). Its hooks offer nothing in place of it: a scheduler of one's own is given ids alone. This goes
     once a release of xdist writes them so that they are read; until then the field that pytest reads is written here.
+
+    Tests that share what their module makes once are a group without a mark: else each worker would make it for itself.
     """
     if not getattr(config.option, "loadgroup", False):
         return
     for item in items:
-        group = "_".join(sorted({str(mark.args[0]) for mark in item.iter_markers("xdist_group")}))
+        group = "_".join(sorted({str(mark.args[0]) for mark in item.iter_markers("xdist_group")})) or _module_of(item)
         if group and not item.nodeid.endswith(f"@{group}") and hasattr(item, "_id"):
             item._id = type(item._id).parse(f"{item.nodeid}@{group}")
         if group and not item.nodeid.endswith(f"@{group}"):
             raise pytest.UsageError(
                 f"{item.nodeid} is not kept with its group {group}: pytest and xdist do not fit together"
             )
+
+
+def _module_of(item: Any) -> str:
+    """The module of a test that takes a fixture of its module's; empty for any other test."""
+    made = getattr(item, "_fixtureinfo", None)
+    fixtures = [fixture for each in made.name2fixturedefs.values() for fixture in each] if made else []
+    return str(item.nodeid).partition("::")[0] if any(each.scope == "module" for each in fixtures) else ""
 
 
 @pytest.fixture
