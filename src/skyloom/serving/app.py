@@ -17,6 +17,7 @@ from skyloom.serving.deadlines import begin, expired, seconds_left
 from skyloom.serving.life import Life
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
+from skyloom.serving.patience import Patience
 from skyloom.serving.ratelimit import Rates
 from skyloom.serving.router import pin_of
 from skyloom.serving.services import Limits
@@ -63,7 +64,10 @@ class App:
         self._rates, self._watch = rates, watch
         self._table, self._obedience, self._life = table, obedience, life
         self._metrics, self._limits = metrics, limits
+        self._patience = Patience(limits.body_seconds)
         self._meters: dict[tuple[str, int], tuple[Any, Any]] = {}
+        self.closing = False
+        """Whether connections are to end after the answer: those of a server whose certificate was replaced long ago."""
 
     async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
         started = time.perf_counter()
@@ -133,12 +137,10 @@ class App:
 
     async def _body(self, scope: Scope, protocol: Protocol, longest: int) -> bytes:
         longest = longest or self._limits.body_bytes
+        length = scope.headers.get("content-length", "")
+        announced = length.isdecimal() and int(length) <= longest
         try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                length = scope.headers.get("content-length", "")
-                if length.isdecimal() and int(length) <= longest:
-                    return await protocol()
-                return await self._unannounced_body(protocol, longest)
+            return await self._patience.wait(protocol() if announced else self._unannounced_body(protocol, longest))
         except TimeoutError as error:
             raise Problem(408, f"the body did not arrive within {self._limits.body_seconds:g} s") from error
         except _BROKEN_OFF as error:
@@ -167,6 +169,6 @@ class App:
             headers.append(("www-authenticate", "Bearer"))
         elif answer.status in (429, 503):
             headers.append(("retry-after", str(max(1, math.ceil(retry_s)))))
-        if self._life.ending:
+        if self._life.ending or self.closing:
             headers.append(("connection", "close"))
         return headers

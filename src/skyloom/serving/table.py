@@ -12,6 +12,10 @@ OPEN = "open"
 POLICIES = (OPEN, "predict", "ingest", "read", "admin")
 
 
+_REMEMBERED, _SHORT = 1_024, 256
+"""So many paths of so many characters are found without looking again: that costs as much as reading a small body."""
+
+
 class Endpoint(NamedTuple):
     """One route. ``path`` may hold words in braces, with a verb behind them or not: ``/predict/{model}``,
     ``/v1/models/{model}:predict``, and gets what no path without braces takes; ``policy`` is `OPEN` or the scope that a key
@@ -27,7 +31,7 @@ class Endpoint(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The endpoint of a request, and the values of the words in braces."""
+    """The endpoint of a request, and the values of the words in braces (not to be changed: requests share them)."""
 
     endpoint: Endpoint
     parameters: dict[str, str]
@@ -39,6 +43,7 @@ class Table:
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self.endpoints = tuple(endpoints)
         self._by_shape: dict[int, list[tuple[tuple[str, ...], Endpoint]]] = {}
+        self._lately: dict[tuple[str, str], Found] = {}
         seen: set[tuple[str, str]] = set()
         for endpoint in self.endpoints:
             if endpoint.policy not in POLICIES:
@@ -58,6 +63,16 @@ class Table:
 
     def find(self, method: str, path: str) -> Found:
         """The endpoint of a request; raises `Problem` with 404 or 405."""
+        found = self._lately.get((method, path))
+        if found is None:
+            found = self._searched(method, path)
+            if len(self._lately) >= _REMEMBERED:
+                self._lately.clear()
+            if len(path) <= _SHORT:
+                self._lately[method, path] = found
+        return found
+
+    def _searched(self, method: str, path: str) -> Found:
         words = path.split("/")
         others: list[str] = []
         for pattern, endpoint in self._by_shape.get(len(words), ()):
