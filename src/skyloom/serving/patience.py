@@ -1,5 +1,6 @@
-"""A bound for how long each of many tasks waits, kept by one timer for all of them: a timer of its own for each request costs
-more than reading its body."""
+"""A bound for how long each of many tasks waits, kept by one timer for all of them.
+
+A timer of its own for each request costs more than reading its body."""
 
 import asyncio
 import time
