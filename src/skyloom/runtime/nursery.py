@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 
 from skyloom.engines.local import attended, raise_children, tie_to_parent
-from skyloom.features.online.warm import warm_reading
+from skyloom.features.online.warm import warm_reading, without_blas
 from skyloom.kernel.errors import UsageError
 
 PREPARED = ("skyloom.runtime.serve",)
@@ -23,7 +23,8 @@ def main() -> None:
     tie_to_parent()
     for module in PREPARED:
         import_module(module)
-    warm_reading()
+    with without_blas():
+        warm_reading()
     birth = raise_children(control)
     if birth is not None:
         _, _, module, *arguments = birth.words
