@@ -13,7 +13,7 @@ import skyloom as sky
 from skyloom.kernel.errors import DataError, NotFound
 from skyloom.platform import Platform
 from skyloom.registry.versions import list_versions
-from skyloom.runtime.scoring import score_file
+from skyloom.runtime.scoring import score
 from skyloom.spec.project import load
 
 MODEL = "churn"
@@ -23,7 +23,7 @@ def test_predictions_are_those_of_score(platform: Platform, tmp_path: Path):
     source = platform.directory / "data" / "renewals.parquet"
     rows = pd.read_parquet(source).iloc[50:60]
     found = sky.predict(MODEL, rows, platform.directory)
-    score_file(platform, MODEL, source, tmp_path / "all.parquet")
+    score(platform, MODEL, str(source), str(tmp_path / "all.parquet"))
     pd.testing.assert_frame_equal(
         found.reset_index(drop=True), pd.read_parquet(tmp_path / "all.parquet").iloc[50:60].reset_index(drop=True)
     )

@@ -16,11 +16,14 @@ from skyloom.kernel.errors import DataError, NotFound, Transient, UsageError
 from skyloom.package import load
 from skyloom.platform import Platform
 from skyloom.registry.versions import get_version
-from skyloom.runtime import scoring
-from skyloom.runtime.scoring import score_file
+from skyloom.runtime.scoring import Scored, score, scoring
 from skyloom.runtime.state import applied
 
 MODEL = "churn"
+
+
+def score_file(platform: Platform, model: str, source: Path, target: Path, **options: Any) -> Scored:
+    return score(platform, model, str(source), str(target), **options)
 
 
 @pytest.fixture
@@ -48,6 +51,7 @@ def test_scores_are_those_of_the_training_sets_inputs(platform: Platform, reques
 def test_batches_change_nothing(platform: Platform, requests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     score_file(platform, MODEL, requests, tmp_path / "whole.parquet")
     monkeypatch.setattr(scoring, "BATCH", 997)
+    monkeypatch.setattr(scoring, "MOST", 997)
     told: list[int] = []
     score_file(platform, MODEL, requests, tmp_path / "parts.parquet", on_rows=told.append)
     assert pq.read_table(tmp_path / "whole.parquet").equals(pq.read_table(tmp_path / "parts.parquet"))
@@ -127,7 +131,7 @@ def _damaged(path: Path, requests: Path) -> None:
     ("make", "name", "error", "word"),
     [
         (lambda path, _: None, "none.parquet", NotFound, "no file"),
-        (lambda path, _: path.write_text("x"), "in.txt", UsageError, "neither Parquet nor CSV"),
+        (lambda path, _: path.write_text("x"), "in.txt", DataError, "is neither Parquet"),
         (lambda path, _: path.write_text(""), "in.csv", DataError, "cannot be read"),
         (lambda path, _: path.write_text("renewal_id,due\n"), "in.csv", DataError, "lacks"),
         (
@@ -157,6 +161,7 @@ def test_a_model_that_dies_in_the_middle_leaves_nothing(
     platform: Platform, requests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(scoring, "BATCH", 500)
+    monkeypatch.setattr(scoring, "MOST", 500)
     calls: list[int] = []
 
     def fails(*_: object) -> Any:

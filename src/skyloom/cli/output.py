@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Protocol, TextIO
 
@@ -66,15 +67,18 @@ class Out:
             print(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode(), flush=True)
 
     @contextlib.contextmanager
-    def progress(self, label: str, total: int) -> Generator[Progress]:
-        """Progress over ``total`` pieces: a bar on a terminal, a line each tenth elsewhere."""
+    def progress(self, label: str, total: int, *, done: int = 0, unit: str = "") -> Generator[Progress]:
+        """Progress over ``total`` pieces, of which some are ``done``: a bar on a terminal, a line each tenth elsewhere.
+
+        With a ``unit``, such as ``rows``, it tells how many a second and how long the others will take.
+        """
         if self._json:
             yield _Counter(lambda count: None)
         elif _is_terminal(sys.stderr):
-            with _rich_progress(label, total) as progress:
+            with _rich_progress(label, total, done, unit) as progress:
                 yield progress
         else:
-            yield _Lines(label, total)
+            yield _Lines(label, total, done, unit)
 
 
 def shown(value: Cell) -> str:
@@ -136,13 +140,20 @@ def _print_rich_table(columns: Sequence[str], rows: list[list[str]], numeric: li
 
 
 @contextlib.contextmanager
-def _rich_progress(label: str, total: int) -> Generator[Progress]:
+def _rich_progress(label: str, total: int, done: int, unit: str) -> Generator[Progress]:
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(escape(label), total=total)
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:,.0f} {unit}/s")
+
+    columns = [*Bar.get_default_columns(), *([Rate()] if unit else [])]
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(label), total=total or None, completed=done)
         yield _Counter(lambda count: bar.advance(task, count))
 
 
@@ -159,10 +170,30 @@ class _Counter:
 class _Lines:
     """A line on stderr each tenth."""
 
-    def __init__(self, label: str, total: int) -> None:
-        self._label, self._total, self._done = label, total, 0
+    def __init__(self, label: str, total: int, done: int, unit: str) -> None:
+        self._label, self._total, self._done, self._unit = label, total, done, unit
+        self._known, self._begun = done, time.monotonic()
 
     def advance(self, count: int = 1) -> None:
         before, self._done = self._done, self._done + count
         if self._total and before * 10 // self._total < self._done * 10 // self._total:
-            print(f"{self._label}: {self._done:,} of {self._total:,}", file=sys.stderr, flush=True)
+            print(f"{self._label}: {self._done:,} of {self._total:,}{self._pace()}", file=sys.stderr, flush=True)
+
+    def _pace(self) -> str:
+        took = time.monotonic() - self._begun
+        if not self._unit or took <= 0:
+            return ""
+        rate = (self._done - self._known) / took
+        left = max(0, self._total - self._done) / rate
+        return f", {rate:,.0f} {self._unit}/s" + (f", {_duration(left)} left" if left else "")
+
+
+def _duration(seconds: float) -> str:
+    """
+    >>> _duration(0.2), _duration(75), _duration(7300)
+    ('1 s', '1 min 15 s', '2 h 1 min')
+    """
+    whole = max(1, round(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    parts = [(hours, "h"), (minutes, "min"), (0 if hours else rest, "s")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)

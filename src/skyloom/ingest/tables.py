@@ -38,13 +38,13 @@ class Piece(NamedTuple):
 def files_of(path: Path) -> list[Path]:
     """The file itself, or those of a folder that can be read, by name. Raises `NotFound`, `DataError` for another kind."""
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if _ending(file) in _READERS)
+        files = sorted(file for file in path.iterdir() if ending(file) in _READERS)
         if not files:
             raise NotFound(f"no {FORMATS} file in {path}", fix="give a folder that holds some")
         return files
     if not path.exists():
         raise NotFound(f"no file {path}", fix=f"give the path of a {FORMATS} file, or of a folder of them")
-    if _ending(path) not in _READERS:
+    if ending(path) not in _READERS:
         raise DataError(f"{path} is neither {FORMATS}", tried=f"the ending {path.suffix!r}", fix="convert it to Parquet")
     return [path]
 
@@ -52,17 +52,18 @@ def files_of(path: Path) -> list[Path]:
 def read_pieces(path: Path, source: SourceDef, most: int) -> Iterator[Piece]:
     """The rows of a file, ``most`` at a time. Raises `DataError` for one that cannot be read as a whole."""
     try:
-        yield from _READERS[_ending(path)](path, source, most)
+        yield from _READERS[ending(path)](path, source, most)
     except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}", fix=f"check what writes {path}") from error
 
 
 def count_rows(path: Path) -> int:
     """About how many rows files hold, to show progress: exact for Parquet, by lines for plain texts, else 0."""
-    return sum(_COUNTERS[_ending(file)](file) for file in files_of(path) if _ending(file) in _COUNTERS)
+    return sum(_COUNTERS[ending(file)](file) for file in files_of(path) if ending(file) in _COUNTERS)
 
 
-def _ending(path: Path) -> str:
+def ending(path: Path) -> str:
+    """The ending that tells how a file is read: ``.csv.gz`` for what is packed."""
     return path.suffixes[-2] + ".gz" if path.suffix == ".gz" and len(path.suffixes) > 1 else path.suffix
 
 

@@ -84,10 +84,7 @@ def _from_database(
 def database_rows(place: SqlTable, directory: Path) -> Rows:
     """A reader of a table: ADBC for ``adbc+NAME://``, SQLAlchemy for all else. A relative file of SQLite lies in the
     project's ``directory``."""
-    url, mark, options = place.url.partition("?")
-    kind, found, file = url.partition(":///")
-    if found and kind.removeprefix("adbc+").startswith("sqlite") and not Path(file).is_absolute() and file:
-        place = place._replace(url=f"{kind}:///{directory / file}{mark}{options}")
+    place = placed(place, directory)
     if place.url.startswith("adbc+"):
         from skyloom.stores.intake.adbc import AdbcRows
 
@@ -95,6 +92,19 @@ def database_rows(place: SqlTable, directory: Path) -> Rows:
     from skyloom.stores.intake.sqlalchemy import SqlAlchemyRows
 
     return SqlAlchemyRows(place)
+
+
+def placed(place: SqlTable, directory: Path) -> SqlTable:
+    """The same place, with a relative file of SQLite in the project's ``directory``.
+
+    >>> placed(SqlTable("sqlite:///shop.db", "paid", None, ()), Path("/shop")).url
+    'sqlite:////shop/shop.db'
+    """
+    url, mark, options = place.url.partition("?")
+    kind, found, file = url.partition(":///")
+    if found and kind.removeprefix("adbc+").startswith("sqlite") and not Path(file).is_absolute() and file:
+        return place._replace(url=f"{kind}:///{directory / file}{mark}{options}")
+    return place
 
 
 def _repeated(platform: Platform, imported: Imported) -> int:
