@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from skyloom.ingest.limits import MAX_REQUEST_ROWS, too_many
+from skyloom.ingest.rows import Value
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.schema import Field, Schema, Type
 from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor, Values
@@ -61,6 +62,42 @@ def columns_of(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> Column
         if schema.key not in columns:
             columns[schema.key] = _fresh_keys(schema[schema.key], count)
     return Columns(count, columns)
+
+
+def few_rows(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> list[tuple[Value, ...]] | None:
+    """The typed rows of one small matrix of finite floats, the usual question, without its columns being made; ``None`` for
+    anything else: `columns_of` reads that, or says what is wrong with it.
+
+    >>> schema = Schema((Field("id", Type.STRING), Field("at", Type.TIMESTAMP), Field("a", Type.FLOAT)), "id", "at")
+    >>> few_rows([Tensor("x", "FP32", (1, 1), np.float32([1]))], schema, 7)[0][1:]
+    (7, 1.0)
+    """
+    tensor, fields = tensors[0] if len(tensors) == 1 else None, schema.fields
+    if tensor is None or len(tensor.shape) != 2 or tensor.datatype not in FLOATS or isinstance(tensor.values, list):
+        return None
+    (count, width), numbers = tensor.shape, len(fields) - 2
+    if width != numbers or not 0 < count <= FEW:
+        return None
+    values: list[float] = tensor.values.tolist()
+    if not math.isfinite(sum(values)):
+        return None
+    key_at = time_at = -1
+    for place, field in enumerate(fields):
+        if field.name == schema.key and field.type is Type.STRING:
+            key_at = place
+        elif field.name == schema.time:
+            time_at = place
+        elif field.type is not Type.FLOAT or field.name == tensor.name:
+            return None
+    if key_at < 0:
+        return None
+    first, rows = new_id("k"), list[tuple[Value, ...]]()
+    for row in range(count):
+        whole: list[Value] = [*values[row * width : (row + 1) * width]]
+        for place, value in sorted(((key_at, f"{first}-{row}"), (time_at, now_ms))):
+            whole.insert(place, value)
+        rows.append(tuple(whole))
+    return rows
 
 
 def numbers_of(schema: Schema) -> tuple[Field, ...]:

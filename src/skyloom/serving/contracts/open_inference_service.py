@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from skyloom.kernel.clock import Clock
 from skyloom.serving.answering import Answering
-from skyloom.serving.contracts.open_inference_inputs import columns_of
+from skyloom.serving.answers import answers_of
+from skyloom.serving.contracts.open_inference_inputs import columns_of, few_rows
 from skyloom.serving.contracts.open_inference_models import output_tensors, outputs_named
 from skyloom.serving.contracts.open_inference_statistics import Statistics
 from skyloom.serving.life import Life
@@ -63,13 +64,17 @@ class InferenceService:
         model = route.model.name
         try:
             names = outputs_named(route, wanted)
-            columns = columns_of(inputs, route.rows.schema, self._clock.now_ms())
-            answers = await self._answering.answer(release, route, columns)
+            now_ms = self._clock.now_ms()
+            rows = few_rows(inputs, route.rows.schema, now_ms)
+            if rows is None:
+                answers = await self._answering.answer(release, route, columns_of(inputs, route.rows.schema, now_ms))
+            else:
+                answers = answers_of(await self._answering.predict(release, route, rows))
         except Exception:
             self._statistics.failed(model, version or _version_of(route), ns=time.perf_counter_ns() - started)
             raise
         for each in answers.versions:
-            self._statistics.answered(model, str(each), rows=columns.count, ns=time.perf_counter_ns() - started)
+            self._statistics.answered(model, str(each), rows=len(answers.receipts), ns=time.perf_counter_ns() - started)
         only = str(next(iter(answers.versions))) if len(answers.versions) == 1 else None
         return Inferred(model, only, output_tensors(names, answers))
 

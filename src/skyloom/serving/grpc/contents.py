@@ -1,7 +1,10 @@
 """Tensors in messages of gRPC: raw bytes or typed contents, and the answer as the request came."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from skyloom.serving import tensors as _tensors
 from skyloom.serving.tensors import Tensor
@@ -52,12 +55,14 @@ def _typed(each: Any) -> Tensor:
     field = _CONTENTS.get(datatype)
     if field is None:
         raise Problem(400, f"{name}: {datatype} comes as raw bytes alone")
-    others = [found.name for found, _ in each.contents.ListFields() if found.name != field]
-    if others:
-        raise Problem(400, f"{name}: {datatype} stands in {field}, not in {others[0]}")
+    for found, _ in each.contents.ListFields():
+        if found.name != field:
+            raise Problem(400, f"{name}: {datatype} stands in {field}, not in {found.name}")
     values: list[Any] = list(getattr(each.contents, field))
     if datatype == "BYTES":
         values = [_text(name, value) for value in values]
+    elif datatype in ("FP32", "FP64") and len(values) == math.prod(shape) and math.isfinite(sum(values)):
+        return Tensor(name, datatype, shape, np.array(values, _tensors.DTYPES[datatype]))
     return _tensors.from_json(name, datatype, shape, values)
 
 
