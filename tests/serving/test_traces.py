@@ -1,10 +1,11 @@
 """Requests traced: spans under the caller's, at a collector, and what becomes of requests when there is none."""
 
 import re
-import socket
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from typing import Any
 
+import grpc
 import pytest
 from collector import Collector, attributes
 from hypothesis import given
@@ -13,28 +14,51 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 from serving_world import Arm, ServerProcess, World, mint, until
 
+from skyloom.kernel.errors import MissingExtra
+from skyloom.serving.grpc.proto import read_protocol
+from skyloom.serving.metrics import Metrics
 from skyloom.serving.services import Watching
 from skyloom.serving.traces.context import CUSTOM_ATTRIBUTES, caller_of
+from skyloom.serving.traces.exporter import Exporter
 from skyloom.serving.traces.ids import is_recorded, new_trace_id
-from skyloom.serving.traces.watch import Watch
+from skyloom.serving.traces.watch import Watch, over_http
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TOLD = f"00-{TRACE}-{PARENT}-01"
 
 
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    made = Collector()
-    yield made
-    made.close()
+class Traced:
+    """A server that traces, and its collector."""
+
+    def __init__(self, world: World, collector: Collector, server: ServerProcess) -> None:
+        self.world, self.collector, self.server = world, collector, server
+
+    def spans(self, trace: str, count: int = 4) -> list[Any]:
+        """The spans of a trace, once there are as many."""
+        until(lambda: len(self._spans(trace)) >= count)
+        return self._spans(trace)
+
+    def _spans(self, trace: str) -> list[Any]:
+        return [span for span in self.collector.spans if span.trace_id.hex() == trace]
 
 
-@pytest.fixture
-def serve(world: World, launch: Callable[..., ServerProcess]) -> Callable[..., ServerProcess]:
-    """Starts a server of one good model, watched as said."""
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
+    world, collector = World(tmp_path_factory.mktemp("traced")), Collector()
     key, stored = mint(["admin"])
     world.publish(world.release({"late": (Arm(1, world.package(0.25), 10_000, "champion"),)}, (stored,)))
-    return lambda **watching: launch(world, key, watching=watching)
+    watching = {"traces": collector.url, "trace_share": 1.0}
+    server = ServerProcess(world.folder, key, grpc=True, watching=watching)
+    yield Traced(world, collector, server)
+    server.end(9)
+    server.errors.close()
+    collector.close()
+
+
+@pytest.fixture
+def told() -> str:
+    """A caller's context: every test has a trace of its own."""
+    return f"00-{new_trace_id()}-{PARENT}-01"
 
 
 def meters(server: ServerProcess) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -46,16 +70,17 @@ def meters(server: ServerProcess) -> dict[tuple[str, tuple[str, ...]], float]:
     }
 
 
-def test_one_request_is_one_trace_under_the_callers_span(
-    serve: Callable[..., ServerProcess], collector: Collector, world: World, flight: dict[str, Any]
-):
-    server = serve(traces=collector.url)
-    headers = {"traceparent": TOLD, "tracestate": "congo=t61rcWkgMzE,rojo=1", "X-Request-Id": "r-1"}
-    status, answer = server.ask("POST", "/predict/late", flight, headers)
+def trace_of(told: str) -> str:
+    return told.split("-")[1]
+
+
+def test_one_request_is_one_trace_under_the_callers_span(traced: Traced, told: str, flight: dict[str, Any]):
+    headers = {"traceparent": told, "tracestate": "congo=t61rcWkgMzE,rojo=1", "X-Request-Id": "r-1"}
+    before = meters(traced.server)["skyloom_spans_exported_total", ()]
+    status, answer = traced.server.ask("POST", "/predict/late", flight, headers)
     assert status == 200
-    spans = {span.name: span for span in until(lambda: collector.spans)}
+    spans = {span.name: span for span in traced.spans(trace_of(told))}
     assert set(spans) == {"POST /predict/{model}", "lookup", "model", "log"}
-    assert {span.trace_id.hex() for span in spans.values()} == {TRACE}
     assert {span.trace_state for span in spans.values()} == {"congo=t61rcWkgMzE,rojo=1"}
     whole = spans["POST /predict/{model}"]
     assert (whole.parent_span_id.hex(), whole.kind) == (PARENT, whole.SPAN_KIND_SERVER)
@@ -73,128 +98,149 @@ def test_one_request_is_one_trace_under_the_callers_span(
     moments = [whole.start_time_unix_nano, *(m for s in inside for m in (s.start_time_unix_nano, s.end_time_unix_nano))]
     assert moments == sorted(moments)
     assert moments[-1] <= whole.end_time_unix_nano
-    assert attributes(spans["model"]) == {
-        "skyloom.model": "late",
-        "skyloom.version": 1,
-        "skyloom.arm": "champion",
-        "skyloom.rows": 1,
-    }
+    scored = {"skyloom.model": "late", "skyloom.version": 1, "skyloom.arm": "champion", "skyloom.rows": 1}
+    assert attributes(spans["model"]) == scored
     assert attributes(spans["log"])["skyloom.receipt"] == answer["id"]
-    assert collector.resource["service.name"] == "skyloom-serving"
-    assert collector.headers[0]["path"] == "/v1/traces"
-    until(lambda: meters(server)[("skyloom_spans_exported_total", ())] == 4)
-    assert server.end() == 0
+    assert traced.collector.resource["service.name"] == "skyloom-serving"
+    assert traced.collector.headers[0]["path"] == "/v1/traces"
+    until(lambda: meters(traced.server)["skyloom_spans_exported_total", ()] >= before + 4)
 
 
-def test_work_on_threads_belongs_to_its_request(
-    serve: Callable[..., ServerProcess], collector: Collector, flight: dict[str, Any]
-):
-    server = serve(traces=collector.url)
+def test_work_on_threads_belongs_to_its_request(traced: Traced, told: str, flight: dict[str, Any]):
     rows = [{**flight, "flight_id": f"f{n}"} for n in range(40)]
-    assert server.ask("POST", "/predict/late", {"instances": rows}, {"traceparent": TOLD})[0] == 200
-    spans = until(lambda: collector.spans)
+    assert traced.server.ask("POST", "/predict/late", {"instances": rows}, {"traceparent": told})[0] == 200
+    spans = traced.spans(trace_of(told))
     assert sorted(span.name for span in spans) == ["POST /predict/{model}", "log", "lookup", "model"]
     assert {attributes(span).get("skyloom.rows", 40) for span in spans} == {40}
-    assert {span.trace_id.hex() for span in spans} == {TRACE}
 
 
-def test_what_is_recorded(serve: Callable[..., ServerProcess], collector: Collector, flight: dict[str, Any]):
+def test_calls_of_grpc_are_traced_too(traced: Traced, told: str):
+    protocol = read_protocol((files("skyloom.serving.grpc") / "inference.proto").read_text("utf-8"))
+    method = next(each for each in protocol.methods if each.name == "ModelMetadata")
+    with grpc.insecure_channel(f"127.0.0.1:{traced.server.grpc_port}") as channel:
+        ask = channel.unary_unary(
+            f"/{protocol.service}/ModelMetadata", lambda message: message.SerializeToString(), method.response.FromString
+        )
+        metadata = (("authorization", f"Bearer {traced.server.key}"), ("traceparent", told))
+        assert ask(method.request(name="late"), metadata=metadata, timeout=20).name == "late"
+    [span] = traced.spans(trace_of(told), 1)
+    assert (span.name, span.parent_span_id.hex()) == (f"{protocol.service}/ModelMetadata", PARENT)
+    told_of = attributes(span)
+    assert told_of.pop("skyloom.request_id") == trace_of(told)
+    assert told_of == {"rpc.system.name": "grpc", "rpc.method": span.name, "rpc.response.status_code": "OK"}
+
+
+def test_what_is_recorded(traced: Traced, told: str, flight: dict[str, Any]):
     """Without a valid context the share decides (here: all); a caller that records nothing is obeyed."""
-    server = serve(traces=collector.url, trace_share=1.0)
-    for told in (f"00-{TRACE}-{PARENT}-00", TOLD.upper(), f"00-{TRACE}-{'0' * 16}-01", ""):
-        headers = {"traceparent": told, "tracestate": "congo=1"} if told else {}
-        assert server.ask("POST", "/predict/late", flight, headers)[0] == 200
-    assert server.ask("GET", "/nowhere", None, {"traceparent": TOLD})[0] == 404
-    assert server.end() == 0  # what is left is sent before the end
-    whole = [span for span in collector.spans if span.kind == span.SPAN_KIND_SERVER]
-    assert [(span.name, span.trace_state) for span in whole] == [("POST /predict/{model}", "")] * 3 + [("GET unknown", "")]
-    assert [span.parent_span_id.hex() for span in whole] == ["", "", "", PARENT]
-    assert len({span.trace_id for span in whole}) == 4
-    assert {span.status.code for span in whole} == {0}
+    seen, silent = len(traced.collector.spans), f"{told[:-2]}00"
+    for each in (silent, told.upper(), f"00-{'1' * 32}-{'0' * 16}-01", ""):
+        headers = {"traceparent": each, "tracestate": "congo=1"} if each else {}
+        assert traced.server.ask("GET", "/openapi.json", None, headers)[0] == 200
+    assert traced.server.ask("GET", "/nowhere", None, {"traceparent": told})[0] == 404
+    [last] = traced.spans(trace_of(told), 1)  # they are sent in order
+    assert (last.name, last.parent_span_id.hex(), last.status.code) == ("GET unknown", PARENT, 0)
+    fresh = [span for span in traced.collector.spans[seen:] if span.name == "GET /openapi.json"]
+    assert [(span.trace_state, span.parent_span_id) for span in fresh] == [("", b"")] * 3
+    assert len({span.trace_id for span in fresh} | {last.trace_id}) == 4
+
+
+def test_exemplars_name_traces_that_are_recorded(traced: Traced, told: str, flight: dict[str, Any]):
+    silent = f"00-{new_trace_id()}-{PARENT}-00"
+    for each in (told, silent):
+        assert traced.server.ask("POST", "/predict/late", flight, {"traceparent": each})[0] == 200
+    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
+    status, headers, body = traced.server.whole("GET", "/metrics", b"", {"Accept": accept})
+    assert (status, headers["content-type"]) == (200, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+    found = {
+        (sample.name, sample.exemplar.labels["trace_id"])
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+        if sample.exemplar
+    }
+    for name in ("skyloom_request_seconds_bucket", "skyloom_scoring_seconds_bucket"):
+        assert (name, trace_of(told)) in found
+    assert trace_of(silent) not in {trace for _, trace in found}
+    _, headers, body = traced.server.whole("GET", "/metrics", b"", {})
+    assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert trace_of(told).encode() not in body
 
 
 def test_a_version_that_breaks_is_an_error_of_its_span(
-    world: World, launch: Callable[..., ServerProcess], collector: Collector, flight: dict[str, Any]
+    world: World, launch: Callable[..., ServerProcess], told: str, flight: dict[str, Any]
 ):
+    collector = Collector()
     key, stored = mint(["admin"])
     arm = Arm(1, world.package(0.25, "raises"), 10_000, "champion")
     world.publish(world.release({"late": (arm,)}, (stored,)))
     server = launch(world, key, watching={"traces": collector.url})
-    assert server.ask("POST", "/predict/late", flight, {"traceparent": TOLD})[0] == 500
-    spans = {span.name: span for span in until(lambda: collector.spans)}
+    assert server.ask("POST", "/predict/late", flight, {"traceparent": told})[0] == 500
+    assert server.end() == 0
+    collector.close()
+    spans = {span.name: span for span in collector.spans}  # what is left is sent before the end
     assert spans["model"].status.code == spans["model"].status.STATUS_CODE_ERROR
     assert "Gather" in spans["model"].status.message
     whole = spans["POST /predict/{model}"]
     assert (whole.status.code, attributes(whole)["error.type"]) == (2, "500")
 
 
-@pytest.mark.parametrize("how", ["gone", "silent", "refusing"])
-def test_requests_go_on_without_a_collector(how: str, serve: Callable[..., ServerProcess], flight: dict[str, Any]):
-    made = Collector(silent=how == "silent", status=400 if how == "refusing" else 200)
-    if how == "gone":
-        with socket.socket() as unused:
-            unused.bind(("127.0.0.1", 0))
-            url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    else:
-        url = made.url
-    try:
-        server = serve(traces=url, trace_share=1.0)
-        statuses = {server.ask("POST", "/predict/late", flight)[0] for _ in range(60)}
-        if how != "gone":
-            assert made.asked.wait(20)
-        statuses |= {server.ask("POST", "/predict/late", flight)[0] for _ in range(60)}
-        assert statuses == {200}
-        if how == "refusing":
-            until(lambda: meters(server)[("skyloom_spans_dropped_total", ("collector",))] >= 4)
-            assert until(server.said).count("takes no spans") == 1
-        assert server.end() == 0
-    finally:
+@pytest.mark.parametrize("silent", [False, True])
+def test_requests_go_on_without_a_collector(
+    silent: bool, world: World, launch: Callable[..., ServerProcess], flight: dict[str, Any]
+):
+    """One that is gone, and one that takes connections and answers nothing."""
+    made = Collector(silent=silent)
+    if not silent:
+        made.close()
+    key, stored = mint(["admin"])
+    world.publish(world.release({"late": (Arm(1, world.package(0.25), 10_000, "champion"),)}, (stored,)))
+    server = launch(world, key, watching={"traces": made.url, "trace_share": 1.0})
+    statuses = {server.ask("POST", "/predict/late", flight)[0] for _ in range(60)}
+    assert not silent or made.asked.wait(20)
+    statuses |= {server.ask("POST", "/predict/late", flight)[0] for _ in range(60)}
+    assert statuses == {200}
+    assert server.end() == 0
+    if silent:
         made.close()
 
 
-def test_a_full_queue_drops_and_counts(flight: dict[str, Any]):
-    from skyloom.serving.metrics import Metrics
-    from skyloom.serving.traces import Exporter, over_http
-
+def trace(metrics: Metrics, exporter: Exporter, count: int) -> None:
     class Request:
         method, path, scheme = "GET", "/x", "http"
 
-    metrics = Metrics()
-    exporter = Exporter("http://127.0.0.1:9", metrics, waiting=2)  # not started: nobody takes anything
     watch = Watch(Watching("http://127.0.0.1:9", 1.0), exporter)
-    for _ in range(5):
+    for _ in range(count):
         watch.end(watch.begin({}), over_http(Request(), "/x", 200), 0.0)
-    assert metrics.spans_dropped.labels("queue")._value.get() == 3
 
 
-def test_exemplars_name_traces_that_are_recorded(serve: Callable[..., ServerProcess], collector: Collector, flight: Any):
-    server = serve(traces=collector.url, trace_share=0.0)
-    assert server.ask("POST", "/predict/late", flight)[0] == 200  # not recorded
-    assert server.ask("POST", "/predict/late", flight, {"traceparent": TOLD})[0] == 200
-    accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
-    status, headers, body = server.whole("GET", "/metrics", b"", {"Accept": accept})
-    assert (status, headers["content-type"]) == (200, "application/openmetrics-text; version=1.0.0; charset=utf-8")
-    found = {
-        sample.name: sample.exemplar
-        for family in text_string_to_metric_families(body.decode())
-        for sample in family.samples
-        if sample.exemplar
-    }
-    assert set(found) == {"skyloom_request_seconds_bucket", "skyloom_scoring_seconds_bucket"}
-    assert {each.labels["trace_id"] for each in found.values()} == {TRACE}
-    _, headers, body = server.whole("GET", "/metrics", b"", {})
-    assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert TRACE.encode() not in body
+def dropped(metrics: Metrics, reason: str) -> float | None:
+    return metrics.registry.get_sample_value("skyloom_spans_dropped_total", {"reason": reason})
 
 
-def test_ids_of_requests(serve: Callable[..., ServerProcess], flight: dict[str, Any]):
-    server = serve(request_ids=True)
-    for said, known in (("7b1e-42", True), ("two words", False), ("x" * 129, False), ("", False)):
-        status, headers, _ = server.whole("GET", "/health/live", b"", {"X-Request-Id": said} if said else {})
-        assert status == 200
-        assert (headers["x-request-id"] == said) is known
-        assert known or re.fullmatch("[0-9a-f]{32}", headers["x-request-id"])
-    assert "x-request-id" in server.whole("GET", "/nowhere", b"", {})[1]
+def test_a_full_queue_drops_and_counts():
+    metrics = Metrics()
+    trace(metrics, Exporter("http://127.0.0.1:9", metrics, waiting=2), 5)  # it is not started: nobody takes anything
+    assert dropped(metrics, "queue") == 3
+
+
+def test_what_a_collector_refuses_is_dropped_counted_and_told_once(caplog: pytest.LogCaptureFixture):
+    metrics, collector = Metrics(), Collector(status=400)
+    exporter = Exporter(collector.url, metrics)
+    exporter.start()
+    trace(metrics, exporter, 1)
+    until(lambda: dropped(metrics, "collector") == 1)
+    trace(metrics, exporter, 3)
+    exporter.close(15.0)
+    collector.close()
+    assert dropped(metrics, "collector") == 4
+    assert metrics.registry.get_sample_value("skyloom_spans_exported_total") == 0
+    assert [record.getMessage().partition(",")[0] for record in caplog.records] == [f"{collector.url} takes no spans"]
+
+
+def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("skyloom.serving.traces.exporter.MODULES", ("opentelemetry_that_is_not_there.sdk",))
+    with pytest.raises(MissingExtra, match="not installed") as raised:
+        Exporter("http://127.0.0.1:9", Metrics())
+    assert raised.value.fix == "pip install 'skyloom[otel]'"
 
 
 def test_nothing_is_answered_where_nothing_is_on(served: tuple[World, ServerProcess]):

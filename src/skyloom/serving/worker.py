@@ -142,7 +142,7 @@ class Worker:
             from skyloom.serving.grpc.server import GrpcServer
         except ModuleNotFoundError as error:
             raise MissingExtra(error.name or "grpc", "grpc") from error
-        around = Around(self._obedience, self._life, self._metrics, rates=self._rates)
+        around = Around(self._obedience, self._life, self._metrics, rates=self._rates, watch=self._watch)
         wanted = "repository" in self._services.contracts
         server = GrpcServer(self._inference, around, self._services.limits.tensor_bytes, repository=wanted)
         self._services.on_grpc(await server.start(listen))

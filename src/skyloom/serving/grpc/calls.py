@@ -20,6 +20,7 @@ from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
 from skyloom.serving.ratelimit import Rates
 from skyloom.serving.table import OPEN
+from skyloom.serving.traces import Underway, Watch, over_grpc
 from skyloom.serving.wire import Headers, Problem, presented_key, status_of
 
 _log = logging.getLogger("skyloom.serving")
@@ -46,6 +47,7 @@ class Around:
     metrics: Metrics
     rates: Rates | None = None
     longest: int = 0
+    watch: Watch | None = None
     meters: dict[tuple[str, Code], tuple[Any, Any]] = field(default_factory=dict[tuple[str, Code], tuple[Any, Any]])
 
     def release_for(self, call: Called, policy: str) -> LoadedRelease | None:
@@ -66,14 +68,24 @@ class Around:
             self.rates.take(key)
         return loaded
 
-    def count(self, route: str, code: Code, started: float) -> None:
+    def begin(self, call: Called) -> Underway | None:
+        """Let a call be under way, where calls are known by more than their number."""
+        return None if self.watch is None else self.watch.begin(call.metadata)
+
+    def count(self, route: str, code: Code, started: float, now: Underway | None) -> None:
         """Count a call that began at ``started`` (of `time.perf_counter`)."""
         meters = self.meters.get((route, code))
         if meters is None:
             meters = self.metrics.requests.labels(route, code.name), self.metrics.seconds.labels(route)
             self.meters[route, code] = meters
         meters[0].inc()
-        meters[1].observe(time.perf_counter() - started)
+        meters[1].observe(time.perf_counter() - started, None if now is None else now.exemplar)
+
+    def end(self, call: Called, code: Code, started: float, now: Underway | None) -> None:
+        """What `begin` began."""
+        if now is not None and self.watch is not None:
+            path: str = call.metadata.get(":path", "")
+            self.watch.end(now, over_grpc(path.removeprefix("/"), code.name), started)
 
     async def read(self, kind: Any, message: Message, call: Called) -> Any:
         """A message of a class. Raises `Problem` for what is none."""
@@ -109,8 +121,9 @@ def unary(around: Around, name: str, kind: Any, policy: str, answer: Answer) -> 
     async def handle(stream: Stream) -> None:
         started = time.perf_counter()
         around.life.in_flight += 1
-        code = Code.CANCELLED
+        code, now = Code.CANCELLED, None
         try:
+            now = around.begin(stream)
             loaded = around.release_for(stream, policy)
             made = await answer(await around.read(kind, stream.message, stream), loaded)
             stream.answer(made.SerializeToString())
@@ -120,7 +133,8 @@ def unary(around: Around, name: str, kind: Any, policy: str, answer: Answer) -> 
             stream.end(code, told)
         finally:
             around.life.in_flight -= 1
-            around.count(route, code, started)
+            around.count(route, code, started, now)
+            around.end(stream, code, started, now)
 
     return handle
 

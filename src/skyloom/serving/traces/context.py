@@ -4,6 +4,7 @@ Source: W3C Trace Context, https://www.w3.org/TR/trace-context/, sections 3.2 an
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from skyloom.serving.wire import Headers
@@ -51,7 +52,7 @@ def caller_of(headers: Headers) -> Caller | None:
 
 def _lines(headers: Any, name: str) -> list[str]:
     """Every line of a header. Requests that came by no socket have one of each."""
-    if isinstance(headers, dict):
+    if isinstance(headers, Mapping):
         return [headers[name]] if name in headers else []
     return list(headers.get_all(name))
 

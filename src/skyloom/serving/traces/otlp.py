@@ -32,7 +32,7 @@ class Collector:
     """
 
     def __init__(self, url: str) -> None:
-        self._complaints = _Last()
+        self._complaints = _Complaint()
         logger = logging.getLogger("opentelemetry")  # it complains of every try
         logger.handlers, logger.propagate = [self._complaints], False
         self._resource = resource()
@@ -41,8 +41,10 @@ class Collector:
     def send(self, recordings: Sequence[Recording]) -> str | None:
         """Send the spans of requests that have ended; why they were not taken, if they were not."""
         spans = [span for each in recordings for span in readable(each, self._resource)]
-        taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
-        return None if taken else self._complaints.message
+        self._complaints.first = None
+        if self._exporter.export(spans) is SpanExportResult.SUCCESS:
+            return None
+        return self._complaints.first or "it does not answer"
 
     def close(self) -> None:
         """End also what is being tried."""
@@ -96,10 +98,10 @@ def _span(span: Span, context: SpanContext, parent: SpanContext | None, kind: Sp
     )
 
 
-class _Last(logging.Handler):
-    """Keeps the last thing that was said."""
+class _Complaint(logging.Handler):
+    """Keeps the first thing that was said."""
 
-    message = "it does not answer"
+    first: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.message = record.getMessage()
+        self.first = self.first or record.getMessage()
