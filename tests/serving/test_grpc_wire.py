@@ -1,4 +1,4 @@
-"""HTTP/2 as gRPC's server speaks it: blocks of headers that another implementation wrote, windows, limits, hostile frames."""
+"""HTTP/2 as gRPC's server speaks it: headers that another implementation wrote, windows, limits, hostile frames."""
 
 import asyncio
 import gzip

@@ -149,8 +149,8 @@ def _grpc_port(platform: Platform, stack: ExitStack) -> int | None:
     address, port = platform.profile.serving.address, platform.profile.serving.grpc_port
     if port is None:
         return None
-    if find_spec("grpc") is None:
-        raise MissingExtra("grpc", "grpc")
+    if find_spec("google") is None or find_spec("google.protobuf") is None:
+        raise MissingExtra("protobuf", "grpc")
     kept = stack.enter_context(socket.socket(_family(address)))
     try:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
