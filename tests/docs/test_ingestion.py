@@ -89,4 +89,4 @@ def _over_http(shop: Project, http: str, program: str) -> None:
             until(lambda: len(shop.lake("events/payments")) == 2 + 2 + 1000)
         finally:
             up.terminate()
-        assert up.wait(15) == 0
+        assert up.wait(60) == 0

@@ -75,7 +75,7 @@ def _kill_after(commits: int, path: Path) -> int:
     try:
         told = [int(worker.stdout.readline()) for _ in range(commits)]
         worker.send_signal(signal.SIGKILL)
-        assert worker.wait(timeout=30) == -signal.SIGKILL
+        assert worker.wait(timeout=60) == -signal.SIGKILL
     finally:
         worker.kill()
         worker.stdin.close()

@@ -146,11 +146,11 @@ class Up:
                     found[name if number == "1" else f"{name}/{number}"] = int(pid)
         return found
 
-    def end(self, number: int = signal.SIGTERM, within_s: float = PATIENCE_S) -> int:
+    def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; the exit code, once nothing is left of all the processes."""
         pids = [self.pid, *self.children().values()] if self.process.poll() is None else []
         self.process.send_signal(number)
-        code = self.process.wait(within_s)
+        code = self.process.wait(PATIENCE_S)
         assert self.process.stdout is not None
         self.process.stdout.close()
         until(lambda: not any(map(alive, pids)), "processes outlive skyloom up")

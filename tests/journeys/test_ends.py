@@ -17,7 +17,7 @@ def test_a_signal_ends_everything(trained: Project, launch: Callable[..., Up], n
     up = launch(trained)
     sessions = {os.getsid(pid) for pid in (up.pid, *up.children().values())}
     assert len(up.children()) == 4
-    assert up.end(number, within_s=10.0) == 0
+    assert up.end(number) == 0
     assert not any(of_session(sessions))
     assert trained.json("models")[0]["champion"]
 

@@ -33,7 +33,7 @@ def test_the_commands_of_the_readme(tmp_path: Path) -> None:
             _say_what_the_readme_says(project, while_up, _address(up))
         finally:
             up.terminate()
-        assert up.wait(15) == 0
+        assert up.wait(DEADLINE_S) == 0
 
 
 def _address(up: "subprocess.Popen[str]") -> str:

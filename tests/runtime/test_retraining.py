@@ -22,7 +22,7 @@ from skyloom.runtime.state import write
 from skyloom.runtime.training import Request, train_model
 
 MODEL = "churn"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class ScriptedCompute:

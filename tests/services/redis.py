@@ -87,7 +87,7 @@ class RedisServer:
 def _ask(port: int, command: bytes) -> bytes:
     """What the server says to a command without spaces in its arguments; nothing where no server is, or none yet."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5.0) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60.0) as connection:
             connection.sendall(command + b"\r\nQUIT\r\n")
             heard = b"".join(iter(lambda: connection.recv(65_536), b""))
     except OSError:

@@ -5,7 +5,7 @@ import json
 from typing import Any, NamedTuple
 
 import numpy as np
-from serving_world import ServerProcess, World
+from serving_world import PATIENCE_S, ServerProcess, World
 
 
 def score(distance: float, base: float = 0.25) -> float:
@@ -36,7 +36,7 @@ class Cloud:
 
     def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
         """``content_type="text/csv"`` is the header ``content-type``."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE_S)
         payload = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.server.key:

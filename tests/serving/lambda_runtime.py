@@ -67,7 +67,7 @@ class FakeRuntime:
         self.given += 1
         waiting = self._open[given.id] = queue.SimpleQueue()
         self._given.put(given)
-        return waiting.get(timeout=30.0)
+        return waiting.get(timeout=60.0)
 
     def next(self) -> _Given | None:
         """What is asked for next; ``None`` at the end."""

@@ -41,7 +41,7 @@ class Function:
 
     def end(self) -> None:
         self.process.kill()
-        self.process.wait(15)
+        self.process.wait(60)
         self._errors.close()
 
 

@@ -67,7 +67,7 @@ def sagemaker(container: int) -> Iterator[str]:
 
 def forward(port: int, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
     """What the container answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, body, headers)
         answer = connection.getresponse()

@@ -46,6 +46,8 @@ from skyloom.stores.online.lmdb import LmdbOnline
 
 NOW = 1_364_800_000_000
 HOUR = 3_600_000
+PATIENCE_S = 60.0
+"""For what comes at once on a calm machine."""
 
 FLIGHTS = SourceDef(
     "flights",
@@ -238,7 +240,7 @@ class Reached:
     def ask(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None, key: str | None = None
     ) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             return ask(connection, method, path, body, {**self._auth(key), **(headers or {})})
         finally:
@@ -246,7 +248,7 @@ class Reached:
 
     def whole(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """Status, headers (their names in small letters) and body of an answer, as they came."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         try:
             connection.request(method, path, body, {**self._auth(None), **headers})
             answer = connection.getresponse()
@@ -299,7 +301,7 @@ class ServerProcess(Reached):
         assert self.process.stdout is not None
         line = self.process.stdout.readline().strip()
         if not line:
-            self.process.wait(15)
+            self.process.wait(PATIENCE_S)
             raise AssertionError(f"the server ended: {self.said()}")
         return line
 
@@ -313,13 +315,13 @@ class ServerProcess(Reached):
     def end(self, how: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(how)
-        code = self.process.wait(15)
+        code = self.process.wait(PATIENCE_S)
         if self.process.stdout is not None:
             self.process.stdout.close()
         return code
 
 
-def until(true: Any, within_s: float = 15.0) -> Any:
+def until(true: Any, within_s: float = PATIENCE_S) -> Any:
     """Ask again until the answer is true; the answer."""
     deadline = time.monotonic() + within_s
     while not (answer := true()):

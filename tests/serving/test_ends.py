@@ -1,4 +1,4 @@
-"""Many ends of supervised servers under load, asked for and not: who is answered, who is not."""
+"""Many ends of supervised servers under load, asked for and not: who is answered, who is not, and how soon again."""
 
 import asyncio
 import json
@@ -7,18 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
-import serving_world
 from load import SOAK, Client, Load, request, tell
 from serving_world import NOW, Arm, World, mint
 
 FLIGHT = {"flight_id": "f1", "scheduled": NOW, "carrier": "UA", "distance": 0.0, "seats": 5, "charter": False}
 ENDS = 8 * SOAK
 CLIENTS = 8
+HERE = str(Path(__file__).parent)
 DRIVER = """
 import sys, msgspec
 from skyloom.engines.local import ChildSpec, Supervisor
@@ -27,7 +30,8 @@ def said(event):
     print(msgspec.json.encode(event).decode(), flush=True)
 
 children = msgspec.json.decode(sys.argv[1], type=list[ChildSpec])
-raise SystemExit(Supervisor(children, on_event=said).run())
+nursery = ChildSpec("nursery", (sys.executable, "-m", "skyloom.runtime.nursery"), {"OPENBLAS_NUM_THREADS": "1"})
+raise SystemExit(Supervisor(children, on_event=said, nursery=nursery).run())
 """
 
 
@@ -44,15 +48,20 @@ def key(world: World) -> str:
 
 
 class Supervised:
-    """Two servers on one socket, and the supervisor that keeps them alive; ``pids`` are those that are ready."""
+    """Servers on one socket, forked as those of `skyloom up` are, and the supervisor that keeps them alive; ``pids`` are
+    those that are ready."""
 
-    def __init__(self, folder: Path, shared: socket.socket) -> None:
+    def __init__(self, folder: Path, shared: socket.socket, names: Sequence[str]) -> None:
         number = shared.fileno()
         options = json.dumps({"descriptor": number, "limits": {"lame_duck_seconds": 0.1}})
-        command = [sys.executable, serving_world.__file__, str(folder), options]
-        children = [{"name": name, "command": command, "pass_fds": [number], "at_once": True} for name in ("one", "two")]
+        command = [sys.executable, "-m", "serving_world", str(folder), options]
+        same = {"command": command, "pass_fds": [number], "at_once": True, "forked": True}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, json.dumps(children)], stdout=subprocess.PIPE, text=True, pass_fds=(number,)
+            [sys.executable, "-c", DRIVER, json.dumps([{"name": name, **same} for name in names])],
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=(number,),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([HERE, *filter(None, sys.path)])},
         )
         self.pids: dict[str, int] = {}
         self.ends: list[str] = []
@@ -76,15 +85,15 @@ class Supervised:
                 return
 
 
-@pytest.fixture
-def supervised(world: World, key: str) -> Iterator[tuple[int, Supervised]]:
+@contextmanager
+def supervised(world: World, *names: str) -> Iterator[tuple[int, Supervised]]:
     with socket.socket() as shared:
         shared.bind(("127.0.0.1", 0))
         shared.listen(1024)
-        running = Supervised(world.folder, shared)
+        running = Supervised(world.folder, shared, names)
         yield shared.getsockname()[1], running
         running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(30) == 0
+        assert running.process.wait(60) == 0
         assert running.process.stdout is not None
         running.process.stdout.close()
 
@@ -103,10 +112,12 @@ def connected_to(pid: int, port: int) -> set[int]:
 
 
 @pytest.mark.timeout(60 + 10 * ENDS)
-def test_who_is_asked_to_end_fails_nobody_and_who_is_killed_only_those_that_it_answered(
-    world: World, key: str, supervised: tuple[int, Supervised]
-) -> None:
-    port, servers = supervised
+def test_who_is_asked_to_end_fails_nobody_and_who_is_killed_only_those_that_it_answered(world: World, key: str) -> None:
+    with supervised(world, "one", "two") as (port, servers):
+        end_many(port, servers, key)
+
+
+def end_many(port: int, servers: Supervised, key: str) -> None:
     content = request("POST", "/predict/late", key, FLIGHT)
     load, finished = Load(), asyncio.Event()
     clients = [Client(port, lasts=20 + number) for number in range(CLIENTS)]
@@ -154,3 +165,51 @@ def test_who_is_asked_to_end_fails_nobody_and_who_is_killed_only_those_that_it_a
     assert lost[signal.SIGTERM] == 0
     assert lost[signal.SIGKILL] <= ENDS * CLIENTS
     assert sorted(set(servers.ends)) == ["ended with exit code 0", "killed by signal 9"]
+
+
+@pytest.mark.timeout(60 + 10 * ENDS)
+def test_a_server_that_was_alone_is_replaced_and_who_comes_meanwhile_waits(world: World, key: str) -> None:
+    content = request("POST", "/predict/late", key, FLIGHT)
+    load, finished, again = Load(), asyncio.Event(), list[float]()
+
+    async def kill(servers: Supervised, port: int, clients: Sequence[Client]) -> None:
+        """Kill the server while clients are connected to it; take the time until somebody has an answer again."""
+        pid = servers.pids["one"]
+        theirs, before = connected_to(pid, port), {client.local: client for client in clients}
+        failed, answered = len(load.failures), load.statuses[200]
+        os.kill(pid, signal.SIGKILL)
+        begun = time.perf_counter()
+        await servers.until("died", "one")
+        after = load.statuses[200]  # answers that it had sent already are none of its successor
+        while load.statuses[200] == after:
+            await asyncio.sleep(0.001)
+        again.append(time.perf_counter() - begun)
+        await servers.until("ready", "one")
+        while load.statuses[200] < answered + 2 * CLIENTS:
+            await asyncio.sleep(0.01)
+        assert {local for local, client in before.items() if client.broken == local} <= theirs
+        assert len(load.failures) - failed <= CLIENTS
+
+    async def scenario(servers: Supervised, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        hearing = loop.run_in_executor(None, servers.hear, loop)
+        await servers.until("ready", "one")
+        clients = [Client(port, lasts=20 + number) for number in range(CLIENTS)]
+        driving = [asyncio.create_task(load.drive(client, lambda: content, finished.is_set)) for client in clients]
+        while load.total < 10 * CLIENTS:
+            await asyncio.sleep(0.01)
+        for _ in range(ENDS):
+            await kill(servers, port, clients)
+        finished.set()
+        await asyncio.gather(*driving)
+        servers.process.send_signal(signal.SIGTERM)
+        await hearing
+
+    with supervised(world, "one") as (port, servers):
+        asyncio.run(scenario(servers, port))
+    tell(
+        f"{load.total} requests; {ENDS} times SIGKILL: {len(load.failures)} failed; "
+        f"answered again after {median(again):.3f} s (median), {max(again):.3f} s at most"
+    )
+    assert set(load.statuses) == {200}
+    assert len(again) == ENDS

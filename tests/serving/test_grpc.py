@@ -58,7 +58,7 @@ class Client:
     def send(self, name: str, request: Any, of: Protocol = INFERENCE, **options: Any) -> Any:
         method = self._method(name, of)
         made = self.channel.unary_unary(f"/{of.service}/{name}", _bytes, method.response.FromString)
-        return made(request, metadata=self._metadata, timeout=options.pop("timeout", 20), **options)
+        return made(request, metadata=self._metadata, timeout=options.pop("timeout", 60), **options)
 
     def stream(self, name: str, requests: Any, of: Protocol = INFERENCE) -> Any:
         method = self._method(name, of)
@@ -201,7 +201,7 @@ def test_a_message_that_is_too_long_is_refused_packed_or_not(client: Client, com
 def test_what_is_no_message_is_an_error_of_its_sender(client: Client) -> None:
     call = client.channel.unary_unary(f"/{INFERENCE.service}/ModelInfer")
     with pytest.raises(grpc.RpcError) as error:
-        call(b"\xff\xff\xff", metadata=client._metadata, timeout=20)
+        call(b"\xff\xff\xff", metadata=client._metadata, timeout=60)
     assert error.value.code() == CODE.INVALID_ARGUMENT
     assert "this is no ModelInferRequest" in error.value.details()
     assert list(client.send("ModelInfer", typed()).outputs)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hostile_requests import Attack, Attacks
-from serving_world import Arm, ServerProcess, World, mint
+from serving_world import PATIENCE_S, Arm, ServerProcess, World, mint
 
 from skyloom.kernel.contracts import CONTRACTS
 
@@ -50,7 +50,7 @@ class Wire:
 
     def _unframed(self, attack: Attack) -> list[int]:
         """Statuses up to the end of the connection: nothing more is sent on it."""
-        with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S) as connection:
             received = b""
             with contextlib.suppress(ConnectionError):
                 connection.sendall(attack.raw)
@@ -70,7 +70,7 @@ class Wire:
         if fresh:
             self.close()
         if self._kept is None:
-            self._kept = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+            self._kept = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S)
         return self._kept
 
 
@@ -146,7 +146,7 @@ def test_bodies_that_stop_half_way_are_told_so_all_at_once(server: ServerProcess
     head = (
         f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\nContent-Length: 500\r\n\r\n{{".encode()
     )
-    waiting = [socket.create_connection(("127.0.0.1", server.port), timeout=20) for _ in range(200)]
+    waiting = [socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) for _ in range(200)]
     for connection in waiting:
         connection.sendall(head)
     assert server.ask("GET", "/health/ready")[0] == 200
@@ -159,11 +159,11 @@ def test_a_body_in_crumbs_is_refused_before_it_costs_much(server: ServerProcess)
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.key}\r\nTransfer-Encoding: chunked\r\n\r\n"
     crumbs = head.encode() + b"1\r\n \r\n" * 5_000 + b"0\r\n\r\n"
     assert Wire(server.port).send(Attack("crumbs", crumbs, framed=False))[0] == 400
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
         connection.sendall(crumbs)
         assert b"pieces of fewer than 32 bytes" in connection.recv(65_536)
     slices = head.encode() + (b"400\r\n" + b" " * 1_024 + b"\r\n") * 900 + b"0\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
         connection.sendall(slices)
         assert b"not valid JSON" in connection.recv(65_536), "many large pieces are a body like others"
 

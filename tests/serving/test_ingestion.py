@@ -32,14 +32,14 @@ def test_who_gives_up_holds_up_nobody() -> None:
 
     def nothing(source: SourceDef, now_ms: int, partitions: int) -> Judged:
         begun.set()
-        go.wait(10)
+        go.wait(60)
         return Judged(0, [], [])
 
     async def story(executor: Any) -> Accepted:
         log: Any = Untouched()
         ingestion = Ingestion(log, SystemClock(), Metrics(), executor)
         patient = [asyncio.create_task(ingestion.take(LANDINGS, judge)) for judge in (nothing, refused, nothing)]
-        await asyncio.to_thread(begun.wait, 10)
+        await asyncio.to_thread(begun.wait, 60)
         patient[0].cancel()
         await asyncio.sleep(0)
         go.set()
@@ -49,4 +49,4 @@ def test_who_gives_up_holds_up_nobody() -> None:
         return await ingestion.take(LANDINGS, nothing)
 
     with ThreadPoolExecutor(1) as executor:
-        assert asyncio.run(asyncio.wait_for(story(executor), 20)) == Accepted(0, (), None)
+        assert asyncio.run(asyncio.wait_for(story(executor), 60)) == Accepted(0, (), None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving_world import GROUP, LANDINGS, NOW, Arm, LogbookDef, World, ask, mint, until
+from serving_world import GROUP, LANDINGS, NOW, PATIENCE_S, Arm, LogbookDef, World, ask, mint, until
 
 from skyloom.features.online.fold import SourceFold
 from skyloom.ingest.codec import decode
@@ -60,7 +60,7 @@ class Clients:
         connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        return http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
 
     def __enter__(self) -> "Clients":
         for thread in self._threads:

@@ -84,7 +84,7 @@ def finish(folder: Path) -> Metrics:
     logbook, metrics, _ = make(folder)
     logbook.start()
     until(lambda: sample(metrics, "skyloom_logbook_queue") == 0 and left(folder) == 1)
-    assert logbook.close(20.0)
+    assert logbook.close(60.0)
     return metrics
 
 
@@ -194,7 +194,7 @@ def test_bytes_of_a_client_that_look_like_a_frame_are_none(tmp_path: Path) -> No
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30.0
+    deadline = time.monotonic() + 60.0
     while not true():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.01)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from numeric_world import NOW, NumericWorld, summing_model
-from serving_world import Arm, ServerProcess, ask, mint, until
+from serving_world import PATIENCE_S, Arm, ServerProcess, ask, mint, until
 
 SWAPS = int(os.environ.get("SKYLOOM_SWAPS", "50")) // 2
 """Swaps, with 2,000 predictions for each; ``make soak`` takes many more."""
@@ -24,7 +24,7 @@ def test_memory_and_open_files_stay_flat_over_predictions_and_swaps(
     packages = world.sums(), world.sums(variant(summing_model(4)))
     world.publish_arms((Arm(1, packages[0], 10_000, "champion"),), (stored,))
     server = launch(world, key)
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
     warm_up, predictions = SWAPS // 3 + 5, 0
     before = (0, 0)
     for swap in range(warm_up + SWAPS):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving_world import NOW, Arm, ServerProcess, World, mint, until
+from serving_world import NOW, PATIENCE_S, Arm, ServerProcess, World, mint, until
 
 from skyloom.kernel.clock import ManualClock
 from skyloom.serving.quarantine import CRASHES, MOST_CRASHES, WITHIN_MS, Crash, Crashed, Quarantine, Quarantined
@@ -33,7 +33,7 @@ def key(world: World) -> str:
 def crash(server: ServerProcess, number: int) -> None:
     with pytest.raises((OSError, http.client.HTTPException)):
         server.ask("POST", "/predict/late", POISON)
-    assert server.process.wait(15) == -number
+    assert server.process.wait(PATIENCE_S) == -number
 
 
 def test_the_third_crash_quarantines_a_model_and_no_other(world: World, key: str, launch: Any) -> None:

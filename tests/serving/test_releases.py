@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from serving_world import NOW, Arm, ServerProcess, World, ask, mint, until
+from serving_world import NOW, PATIENCE_S, Arm, ServerProcess, World, ask, mint, until
 
 from skyloom.delivery.release import POINTER
 from skyloom.kernel.ids import canonical_json
@@ -62,7 +62,7 @@ class Load:
 
     def _run(self, client: int) -> None:
         number = 0
-        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=PATIENCE_S)
         headers = {"Authorization": f"Bearer {self._server.key}"}
         while not self._stop.is_set():
             rows = [{**FLIGHT, "flight_id": f"c{client}-{number}-{i}"} for i in range(3)]

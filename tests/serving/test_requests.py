@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_world import LANDINGS, NOW, Arm, ServerProcess, World, mint, until
+from serving_world import LANDINGS, NOW, PATIENCE_S, Arm, ServerProcess, World, mint, until
 
 Served = tuple[World, ServerProcess]
 Flight = dict[str, Any]
@@ -162,7 +162,7 @@ def test_any_json_gets_an_answer_that_is_no_5xx(served: Served, change: Flight, 
 def test_a_chunked_body_over_the_limit_is_refused(served: Served) -> None:
     _, server = served
     chunk = b"%x\r\n%s\r\n" % (100_000, b"x" * 100_000)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) as connection:
         head = f"POST /predict/late HTTP/1.1\r\nHost: x\r\nX-API-Key: {server.key}\r\nTransfer-Encoding: chunked\r\n\r\n"
         connection.sendall(head.encode() + chunk * 12 + b"0\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
@@ -171,7 +171,7 @@ def test_a_chunked_body_over_the_limit_is_refused(served: Served) -> None:
 def test_a_client_that_does_not_send_its_body_is_cut_and_holds_nobody_up(served: Served, flight: Flight) -> None:
     _, server = served
     head = f"POST /predict/late HTTP/1.1\r\nHost: x\r\nX-API-Key: {server.key}\r\nContent-Length: 100\r\n\r\nabc"
-    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=10) for _ in range(20)]
+    slow = [socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S) for _ in range(20)]
     try:
         for each in slow:
             each.sendall(head.encode())

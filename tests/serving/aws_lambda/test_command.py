@@ -22,7 +22,7 @@ def test_it_asks_the_runtime_api_where_there_is_one(tmp_path: Path, words: tuple
         done = subprocess.run(serve, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 1
         assert "no release" in done.stderr
-        assert runtime.started.get(timeout=5).error_type == "Skyloom.NoRelease"
+        assert runtime.started.get(timeout=30).error_type == "Skyloom.NoRelease"
 
 
 def test_without_a_runtime_api_it_says_what_to_do(tmp_path: Path) -> None:

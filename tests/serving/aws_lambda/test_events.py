@@ -162,9 +162,9 @@ def test_a_function_without_a_release_says_so_and_ends(tmp_path: Any) -> None:
     with FakeRuntime() as runtime:
         started = Function(world.folder, runtime, {})
         try:
-            said = runtime.started.get(timeout=30)
+            said = runtime.started.get(timeout=60)
             assert (said.error_type, said.json["errorType"]) == ("Skyloom.NoRelease", "Skyloom.NoRelease")
-            assert started.process.wait(15) == 1
+            assert started.process.wait(60) == 1
         finally:
             started.end()
 
@@ -184,6 +184,6 @@ def test_a_function_whose_sandbox_ends_ends_cleanly(function_world: World) -> No
         started = Function(function_world.folder, runtime, {})
         assert runtime.invoke([ROW]).kind == "response"
     try:
-        assert started.process.wait(15) == 0, started.said()
+        assert started.process.wait(60) == 0, started.said()
     finally:
         started.end()

@@ -8,7 +8,7 @@ from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
 port, flights = int(sys.argv[1]), json.loads(sys.argv[2])
 client = ScoringServerClient("127.0.0.1", port)
-client.wait_server_ready(10)
+client.wait_server_ready(60)
 client.ping()
 frame = pd.DataFrame(flights)
 moments = frame.assign(scheduled=pd.to_datetime(frame["scheduled"], unit="ms", utc=True))

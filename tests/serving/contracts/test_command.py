@@ -30,7 +30,7 @@ def test_a_profile_and_a_platform_are_obeyed(tmp_path: Path, variable: str, word
             assert _asked(port, "POST", "/predict")[0] == 404
         finally:
             server.terminate()
-        assert server.wait(15) == 0
+        assert server.wait(60) == 0
 
 
 def _free_port() -> int:
@@ -42,7 +42,7 @@ def _free_port() -> int:
 
 
 def _asked(port: int, method: str, path: str) -> tuple[int, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path, b"{}" if method == "POST" else None)
         answer = connection.getresponse()
