@@ -1,6 +1,7 @@
 """Where predictions are made: short work on the event loop itself, long work on threads, so that others are not held up."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -8,6 +9,8 @@ from typing import Any, TypeVar
 
 from skyloom.ingest.rows import Value
 from skyloom.serving.answers import Answers, answers_of
+from skyloom.serving.batch_queue import Plan
+from skyloom.serving.batching import Batches
 from skyloom.serving.body import read_objects
 from skyloom.serving.bulk import BulkPredictor
 from skyloom.serving.concurrency import Turns
@@ -24,9 +27,10 @@ _SHORT_S = 0.002
 """How long a model may take for a request that is answered on the event loop."""
 _LONG_S = 0.02
 _STRIKES = 3
-"""A version that took `_LONG_S` on the event loop so often is slow after all: its golden rows did not show it."""
+"""A version that took `_LONG_S` of processor time on the event loop so often is slow after all, which its golden rows did not
+show."""
 _FORGIVEN = 0.25
-"""What a quick answer takes off: who is only kept waiting by a busy machine now and then is not slow."""
+"""What a quick answer takes off."""
 
 
 class Answering:
@@ -34,19 +38,32 @@ class Answering:
 
     def __init__(self, predictor: Predictor, bulk: BulkPredictor, turns: Turns, executor: Executor) -> None:
         self._predictor, self._bulk, self._turns, self._executor = predictor, bulk, turns, executor
+        self._batches = Batches(predictor, turns)
         self._strikes: dict[str, float] = {}
 
     async def predict(
         self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]
     ) -> list[Prediction]:
         """As `Predictor.predict`. Raises, too, `Problem` with 503 when too many requests of the model are under way already,
-        and with 504 when the deadline passed before it could begin."""
+        and with 504 when the deadline passed before it could begin; both for what the model promises (`Batches.predict`)."""
+        if route.batching is not None:
+            return await self._gathered(release, route, route.batching, rows)
         return await self._done(len(rows), route, self._predictor.predict, self._predictor.predict, release, route, rows)
 
     async def answer(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
         """The answers to rows that come by column. Raises as `predict`, and `Problem` with 400 for a value that does not
         fit, which it names."""
         by_column = self._by_column if columns.count > _FEW else self._by_row
+        if route.batching is not None:
+            if columns.count <= _FEW:
+                rows = read_objects(route.rows, columns.rows())
+                return answers_of(await self._gathered(release, route, route.batching, rows))
+            return await self._batches.promised(
+                route,
+                route.batching,
+                columns.count,
+                lambda: self._done(columns.count, route, self._by_row, by_column, release, route, columns),
+            )
         return await self._done(columns.count, route, self._by_row, by_column, release, route, columns)
 
     def require_room(self, route: LoadedRoute, size: int) -> None:
@@ -60,6 +77,18 @@ class Answering:
             return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
 
+    async def _gathered(
+        self, release: LoadedRelease, route: LoadedRoute, plan: Plan, rows: Sequence[tuple[Value, ...]]
+    ) -> list[Prediction]:
+        """Few rows, in a batch with those of others; many by themselves."""
+        if len(rows) > _FEW:
+            predict = self._predictor.predict
+            return await self._batches.promised(
+                route, plan, len(rows), lambda: self._done(len(rows), route, predict, predict, release, route, rows)
+            )
+        here = self._is_short(len(rows), route)
+        return await self._batches.predict(release, route, rows, plan, self._watched if here else None)
+
     async def _done(
         self, count: int, route: LoadedRoute, short: Callable[..., _T], long: Callable[..., _T], *arguments: Any
     ) -> _T:
@@ -71,18 +100,27 @@ class Answering:
 
     def _watched(self, route: LoadedRoute, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function answers; a version that takes long gets a strike, of which quick answers take something off."""
+        suspected = bool(self._strikes) and any([each.arm.package in self._strikes for each in route.arms])
+        worked = time.thread_time() if suspected else math.inf  # a call of the system: too dear for every request
         begun = time.perf_counter()
         try:
             return function(*arguments)
         finally:
             if time.perf_counter() - begun > _LONG_S:
-                self._strike(route, 1.0)
-            elif self._strikes:
+                if not suspected or time.thread_time() - worked > _LONG_S:  # else a busy machine kept it waiting
+                    self._strike(route, 1.0)
+            elif suspected:
                 self._strike(route, -_FORGIVEN)
 
     def _strike(self, route: LoadedRoute, weight: float) -> None:
         for each in route.arms:
-            self._strikes[each.arm.package] = max(self._strikes.get(each.arm.package, 0.0) + weight, 0.0)
+            strikes = self._strikes.pop(each.arm.package, 0.0) + weight
+            if strikes > 0:
+                self._strikes[each.arm.package] = strikes
+
+    def _is_short(self, count: int, route: LoadedRoute) -> bool:
+        """Whether a request of few rows is answered on the event loop."""
+        return max(count, 1) * max([each.row_s for each in route.arms]) <= _SHORT_S and not self._is_slow(route)
 
     def _is_slow(self, route: LoadedRoute) -> bool:
         strikes = self._strikes
