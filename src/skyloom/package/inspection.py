@@ -32,6 +32,15 @@ _COMPARES = {"Cast", "Equal", "Imputer", "IsNaN", "LabelEncoder", "Not", "OneHot
 _COUNTS = {"Add", "Div", "Mul", "Neg", "Sub", "TreeEnsembleClassifier", "TreeEnsembleRegressor"}
 _ROWWISE = frozenset(_MOVES | _COMPARES | _COUNTS)
 
+# Operators that compute a row's answer of that row alone, but with kernels whose last bits may depend on how many rows are
+# computed with it. Whether they do on a machine, only a measurement there can tell (`skyloom.serving.batch_cost`).
+_PRODUCTS = {"Gemm", "LinearClassifier", "LinearRegressor", "MatMul", "Scaler", "SVMClassifier", "SVMRegressor"}
+_CURVES = {"Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "PRelu", "Pow", "Reciprocal"}
+_STEPS = {"Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh", "Abs", "Ceil", "Clip", "Floor", "Round", "Sign"}
+_PAIRS = {"And", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Or", "Sum"}
+_ROWS = {"BatchNormalization", "Flatten", "Normalizer", "Softmax"}
+_SEPARABLE = frozenset(_ROWWISE | _PRODUCTS | _CURVES | _STEPS | _PAIRS | _ROWS)
+
 _CHILDREN: dict[str, dict[int, str]] = {
     "model": {7: "graph", 8: "opset"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
@@ -64,6 +73,11 @@ class Inspection(msgspec.Struct, frozen=True):
     def rowwise(self) -> bool:
         """Whether every operator treats each row by itself, to the last bit."""
         return self.operators <= _ROWWISE
+
+    @property
+    def separable(self) -> bool:
+        """Whether every operator treats each row by itself, but for the last bits."""
+        return self.operators <= _SEPARABLE
 
 
 def inspect_model(model: bytes) -> Inspection:

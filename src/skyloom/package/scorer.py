@@ -18,19 +18,23 @@ __all__ = ["Scorer", "Value"]
 class Scorer:
     """A model that answers. Safe for threads; no row's answer depends on which rows it is asked together with.
 
-    Models of trees, encoders and single operations are run a batch at a time; any other one (matrix products differ in
-    the last bits with the size of the batch) a row at a time.
+    Models of trees, encoders and single operations are run a batch at a time; any other one (matrix products may differ in
+    the last bits with the size of the batch) a row at a time, unless somebody has found ``blocks``: sizes of which it is
+    known that rows of a run have the bits that they have alone, on this machine (`skyloom.serving.batch_cost`).
 
     Raises `PackageError` for bytes that are no such model, or need more than the standard operators.
     """
 
     def __init__(self, model: bytes, signature: Signature) -> None:
         self.signature = signature
-        self.rowwise = inspect_model(model).rowwise
+        inspection = inspect_model(model)
+        self.rowwise, self.separable = inspection.rowwise, inspection.separable
         self._session = _session(model)
         self._check_inputs()
         self._outputs = [signature.output]
         self._local = threading.local()
+        self.blocks: tuple[int, ...] = ()
+        """Sizes of runs, the largest first; to be set before anybody else has this scorer."""
 
     def _check_inputs(self) -> None:
         kinds = {"tensor(string)": True, "tensor(float)": False}
@@ -53,10 +57,9 @@ class Scorer:
         """The scores of rows, each as in `score_row` and equal to it, bit for bit."""
         if not rows:
             return []
-        if not self.rowwise:
+        if len(rows) == 1 or not (self.rowwise or self.blocks):
             return [self.score_row(row) for row in rows]
-        columns = zip(*rows, strict=True)
-        arrays = {each.name: _objects(column) for each, column in zip(self.signature.inputs, columns, strict=True)}
+        arrays = self._arrays(rows)
         return self.score(arrays).tolist()
 
     def score(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -66,8 +69,32 @@ class Scorer:
         feed = {name: array for name, array in feed.items() if name in self._used}
         if self.rowwise and count:
             return self._run(feed)
-        single = ({name: array[row : row + 1] for name, array in feed.items()} for row in range(count))
-        return np.fromiter((self._run(row)[0] for row in single), np.float32, count)
+        scores, row = np.empty(count, np.float32), 0
+        for size in self.blocks:
+            while count - row >= size:
+                scores[row : row + size] = self._run({name: array[row : row + size] for name, array in feed.items()})
+                row += size
+        single = ({name: array[row : row + 1] for name, array in feed.items()} for row in range(row, count))
+        scores[row:] = np.fromiter((self._run(row)[0] for row in single), np.float32, count - row)
+        return scores
+
+    def score_together(self, rows: Sequence[Sequence[Value]]) -> list[float]:
+        """The scores of rows (one or more) in one run, whatever the model: their bits may be others than those of
+        `score_row`."""
+        feed = {
+            each.name: _column(each, array)
+            for each, array in zip(self.signature.inputs, self._arrays(rows).values(), strict=True)
+        }
+        return self._run({name: array for name, array in feed.items() if name in self._used}).tolist()
+
+    def _arrays(self, rows: Sequence[Sequence[Value]]) -> dict[str, NDArray[Any]]:
+        """Rows by column; where there are no texts, one array of numbers."""
+        names, columns = self.signature.names, zip(*rows, strict=True)
+        if any(each.is_text for each in self.signature.inputs):
+            return {name: _objects(column) for name, column in zip(names, columns, strict=True)}
+        with np.errstate(over="ignore"):
+            numbers = np.array(rows, np.float64).T.astype(np.float32, "C")
+        return dict(zip(names, numbers, strict=True))
 
     def _run(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         return self._session.run(self._outputs, feed)[0]

@@ -63,6 +63,7 @@ def model_aspects(model: ModelDef) -> dict[str, str]:
         **{f"parameter {name}": repr(value) for name, value in model.parameters.items()},
         **_loop(model.loop),
         "logbook": _logbook(model.logbook),
+        "max_latency": format_duration(model.max_latency_ms) if model.max_latency_ms else "none",
         "doc": repr(model.doc),
     }
 

@@ -102,6 +102,7 @@ def _model(name: str, model: Model[Any, Any], project: Project) -> ModelDef:
             hashed=model.logbook.hashed,
             when_full=model.logbook.when_full,
         ),
+        max_latency_ms=parse_duration(model.max_latency) if model.max_latency else 0,
     )
 
 

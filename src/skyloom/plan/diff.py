@@ -11,7 +11,7 @@ from skyloom.plan.wording import plural
 
 Definition = TypeVar("Definition", SourceDef, FeatureGroupDef, ModelDef)
 
-_AT_ONCE = ("retrain", "budget", "logbook")
+_AT_ONCE = ("retrain", "budget", "logbook", "max_latency")
 _BY_LOOP = ("gates", "rollout")
 
 

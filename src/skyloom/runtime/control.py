@@ -153,7 +153,7 @@ def _compose(platform: Platform, found: tuple[str, Release] | None, actor: str) 
     champions = _champions(platform, project)
     kept = {name: definition_of(platform, version).project for name, version in champions.items()}
     routes = {
-        name: _route(platform, _logged_as_now(each, project, name), name, champions[name].number)
+        name: _route(platform, _served_as_now(each, project, name), name, champions[name].number)
         for name, each in kept.items()
     }
     groups = _shared_groups(kept)
@@ -171,9 +171,11 @@ def _champions(platform: Platform, project: ProjectDef) -> dict[str, Version]:
     return {name: get_version(platform.metadata, name, each.version) for name, each in found.items() if each is not None}
 
 
-def _logged_as_now(kept: ProjectDef, project: ProjectDef, model: str) -> ProjectDef:
-    """What is kept of predictions is what is declared now, whatever was when a version was trained."""
-    now = msgspec.structs.replace(kept.models[model], logbook=project.models[model].logbook)
+def _served_as_now(kept: ProjectDef, project: ProjectDef, model: str) -> ProjectDef:
+    """What is kept of predictions, and what is promised, is what is declared now, whatever was when a version was
+    trained."""
+    declared = project.models[model]
+    now = msgspec.structs.replace(kept.models[model], logbook=declared.logbook, max_latency_ms=declared.max_latency_ms)
     return msgspec.structs.replace(kept, models={**kept.models, model: now})
 
 

@@ -111,7 +111,7 @@ class Turns:
     """Deals out the event loop and the threads. To be used from the event loop."""
 
     def __init__(self, metrics: Metrics, patience_s: float) -> None:
-        self._metrics, self._patience_s = metrics, patience_s
+        self.metrics, self._patience_s = metrics, patience_s
         self._lanes: dict[tuple[str, bool], Lane] = {}
         self._executors: dict[str, ThreadPoolExecutor] = {}
         self._spent = 0.0
@@ -123,7 +123,7 @@ class Turns:
         """What a function answers, on the event loop, when there is time for it in this round or a later one.
 
         Raises `Problem` with 503 when too many wait, and with 504 when the deadline passes before its turn."""
-        lane = self._lane(model, aside=False, took_s=took_s)
+        lane = self.lane(model, aside=False, took_s=took_s)
         lane.enter()
         came, began = time.perf_counter(), None
         try:
@@ -135,12 +135,12 @@ class Turns:
         finally:
             lane.leave(came, began)
             if began is not None:
-                self._spend(time.perf_counter() - began)
+                self.spend(time.perf_counter() - began)
 
     async def aside(self, model: str, took_s: float, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function answers, on a thread of the model, when one is free. Raises as `here`. Who is cancelled while it
         is worked on leaves its place only when that ends."""
-        lane = self._lane(model, aside=True, took_s=took_s)
+        lane = self.lane(model, aside=True, took_s=took_s)
         lane.enter()
         came = time.perf_counter()
         try:
@@ -149,7 +149,7 @@ class Turns:
             lane.leave(came, None)
             raise
         began = time.perf_counter()
-        work = asyncio.get_running_loop().run_in_executor(self._executor(model), function, *arguments)
+        work = asyncio.get_running_loop().run_in_executor(self.executor(model), function, *arguments)
         work.add_done_callback(lambda done: _worked(lane, came, began, done))
         return await asyncio.shield(work)
 
@@ -158,17 +158,19 @@ class Turns:
         if (lane := self._lanes.get((model, True))) is not None:
             lane.require_room()
 
-    def _lane(self, model: str, *, aside: bool, took_s: float) -> Lane:
+    def lane(self, model: str, *, aside: bool, took_s: float) -> Lane:
+        """The work on a model, on threads (``aside``) or on the event loop."""
         lane = self._lanes.get((model, aside))
         if lane is None:
-            made = Lane(model, THREADS if aside else 1, took_s, self._patience_s, self._metrics)
+            made = Lane(model, THREADS if aside else 1, took_s, self._patience_s, self.metrics)
             lane = self._lanes[model, aside] = made
             where = "threads" if aside else "loop"
-            self._metrics.concurrency_limit.labels(model, where).set_function(lambda: made.gradient.limit)
-            self._metrics.under_way.labels(model, where).set_function(lambda: made.under_way)
+            self.metrics.concurrency_limit.labels(model, where).set_function(lambda: made.gradient.limit)
+            self.metrics.under_way.labels(model, where).set_function(lambda: made.under_way)
         return lane
 
-    def _executor(self, model: str) -> ThreadPoolExecutor:
+    def executor(self, model: str) -> ThreadPoolExecutor:
+        """The threads of a model."""
         executor = self._executors.get(model)
         if executor is None:
             executor = self._executors[model] = ThreadPoolExecutor(THREADS, f"score {model}")
@@ -180,7 +182,8 @@ class Turns:
         self._tell()
         await turn
 
-    def _spend(self, seconds: float) -> None:
+    def spend(self, seconds: float) -> None:
+        """So much time of the event loop has gone to predictions."""
         self._spent += seconds
         self._mean_s += 0.1 * (seconds - self._mean_s)
         self._tell()
@@ -204,7 +207,17 @@ class Turns:
 
 
 async def _slot(lane: Lane) -> None:
-    """Wait for a thread of the lane's; the first who came is the first who gets one."""
+    """Wait for a thread of the lane's, no longer than the deadline of the request."""
+    await take_slot(lane)
+    try:
+        require_time()
+    except Problem:
+        pass_on(lane)
+        raise
+
+
+async def take_slot(lane: Lane) -> None:
+    """Wait for a thread of the lane's, to be given back by `pass_on`; the first who came is the first who gets one."""
     if lane.working < lane.slots and not lane.waiting:
         lane.working += 1
     else:
@@ -214,16 +227,11 @@ async def _slot(lane: Lane) -> None:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                _pass_on(lane)
+                pass_on(lane)
             raise
-    try:
-        require_time()
-    except Problem:
-        _pass_on(lane)
-        raise
 
 
-def _pass_on(lane: Lane) -> None:
+def pass_on(lane: Lane) -> None:
     """Give a thread that is free again to who has waited longest."""
     while lane.waiting:
         turn = lane.waiting.popleft()
@@ -237,4 +245,4 @@ def _worked(lane: Lane, came: float, began: float, done: "asyncio.Future[Any]") 
     if not done.cancelled():
         done.exception()  # who was cancelled meanwhile does not ask for it
     lane.leave(came, began)
-    _pass_on(lane)
+    pass_on(lane)

@@ -43,6 +43,18 @@ def require_time() -> None:
         raise expired()
 
 
+def time_left_s() -> float:
+    """The seconds until the deadline of this task's request; infinite where it has none."""
+    deadline = _DEADLINE.get()
+    return _NEVER if deadline is _NEVER else deadline - time.monotonic()
+
+
+def shorten(left_s: float) -> None:
+    """Let the request that is answered by this task have a deadline ``left_s`` seconds from now, or its own if that is
+    earlier."""
+    _DEADLINE.set(min(_DEADLINE.get(), time.monotonic() + left_s))
+
+
 def expired() -> Problem:
     """What is answered when the deadline has passed."""
     return Problem(504, "the deadline of the request has passed; it was not answered")

@@ -16,6 +16,8 @@ from skyloom.kernel.records.release import Arm, Release, Route
 from skyloom.kernel.sticky import BUCKETS
 from skyloom.package import LoadedPackage
 from skyloom.ports import OnlineStore
+from skyloom.serving.batch_cost import Cost
+from skyloom.serving.batch_queue import Plan, plan_for
 from skyloom.serving.logbook import Policy, policy_of
 from skyloom.serving.quarantine import Guard, Quarantined
 
@@ -24,13 +26,14 @@ Getter = Callable[[tuple[Value, ...]], Value]
 
 
 class LoadedArm(NamedTuple):
-    """A version that answers (or shadows). ``row_s`` is how long it took for a row when it was loaded, in seconds; ``guard``
-    is to be entered while it is asked."""
+    """A version that answers (or shadows). ``row_s`` is how long it took for a row when it was loaded, in seconds, ``cost``
+    what several at once take; ``guard`` is to be entered while it is asked."""
 
     arm: Arm
     package: LoadedPackage
     row_s: float = 0.0
     guard: Guard | None = None
+    cost: Cost = Cost()
 
 
 class Lookup(NamedTuple):
@@ -64,6 +67,8 @@ class LoadedRoute(NamedTuple):
     time: int
     policy: Policy
     """What is kept of its predictions."""
+    batching: Plan | None = None
+    """How its requests are gathered; ``None``: each is answered by itself."""
 
 
 class LoadedRelease(NamedTuple):
@@ -84,10 +89,12 @@ class LoadedRelease(NamedTuple):
 
 
 class Handled(NamedTuple):
-    """How a package is handled: how long it takes for a row, in seconds, and what stands around it."""
+    """How a package is handled: how long it takes for a row, in seconds, what stands around it, and how long it takes for
+    several rows."""
 
     row_s: float = 0.0
     guard: Guard | None = None
+    cost: Cost = Cost()
 
 
 def assemble(
@@ -143,6 +150,7 @@ def _route(route: Route, release: Release, loaded: Sequence[LoadedArm]) -> Loade
         key=schema.names.index(schema.key),
         time=schema.names.index(schema.time),
         policy=policy_of(route.model),
+        batching=plan_for([each.cost for each in serving], route.model.max_latency_ms),
     )
 
 

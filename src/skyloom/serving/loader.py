@@ -10,6 +10,7 @@ from skyloom.kernel.errors import Refused, SkyloomError
 from skyloom.kernel.records.release import Release
 from skyloom.package import Allowance, LoadedPackage, opened, read, try_out
 from skyloom.ports import OnlineStore, Verifier
+from skyloom.serving.batch_cost import measure
 from skyloom.serving.copy import Copy
 from skyloom.serving.loaded import Handled, LoadedRelease, assemble
 from skyloom.serving.quarantine import Quarantine
@@ -75,7 +76,8 @@ class Loader:
             with guard.loading():
                 package = opened(content)
                 package.check()
-                loaded = self._packages[digest] = package, Handled(_row_s(package), guard)
+                row_s = _row_s(package)
+                loaded = self._packages[digest] = package, Handled(row_s, guard, measure(package, row_s))
         return loaded
 
     def _warm_up(self, loaded: LoadedRelease) -> None:

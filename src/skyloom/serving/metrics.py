@@ -50,6 +50,20 @@ class Metrics:
         self.logbook_failures = Counter(
             "skyloom_logbook_failures", "Appends that failed and are tried again", registry=registry
         )
+        self.batch_rows = Histogram(
+            "skyloom_batch_rows",
+            "Rows that were gathered into one batch",
+            ["model"],
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self.queue_seconds = Histogram(
+            "skyloom_queue_seconds",
+            "Time that requests waited to be in a batch",
+            ["model"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.refused = Counter("skyloom_refused", "Requests refused early, by why", ["model", "why"], registry=registry)
         lane = ["model", "where"]
         self.concurrency_limit = Gauge(

@@ -1,9 +1,10 @@
 """A prediction: features, arm, score, receipt. The same for every contract."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from skyloom.ingest.rows import Value
 from skyloom.kernel.clock import Clock
@@ -21,6 +22,8 @@ from skyloom.serving.traces.spans import looked_up
 from skyloom.serving.traces.spans import scored as scored_by
 from skyloom.serving.wire import Problem
 
+_T = TypeVar("_T")
+
 _QUARANTINED_S = 60.0
 """When to ask again for a version that is quarantined: somebody has to release another one first."""
 
@@ -31,6 +34,17 @@ class Prediction(NamedTuple):
     receipt: Receipt
     score: float
     label: bool | None
+
+
+class Wanted(NamedTuple):
+    """A request that is answered together with others: by its own release, and when it came (`time.perf_counter`).
+    ``context`` is what it is to be answered in, where that matters."""
+
+    release: LoadedRelease
+    route: LoadedRoute
+    rows: Sequence[tuple[Value, ...]]
+    came_s: float
+    context: Context | None = None
 
 
 class _Asked(NamedTuple):
@@ -80,6 +94,46 @@ class Predictor:
         self._seconds(route.model.name).observe(time.perf_counter() - started, exemplar)
         done = [each for each in answers if each is not None]
         return self._finish(route, done)
+
+    def predict_together(self, batch: Sequence[Wanted]) -> list[list[Prediction] | Exception]:
+        """The answers to several requests, or what `predict` raises for one of them: each as if it had been alone, since
+        what breaks a version is asked again by itself. Rows of one version are asked at once, whoever sent them."""
+        asked = [_tried(each, self._asked, each) for each in batch]
+        begun = time.perf_counter()
+        ready = [(each.route, rows) for each, rows in zip(batch, asked, strict=True) if not isinstance(rows, Exception)]
+        scored = iter(_scored_together(ready))
+        return [
+            rows if isinstance(rows, Exception) else _tried(each, self._answered, each, rows, next(scored), begun)
+            for each, rows in zip(batch, asked, strict=True)
+        ]
+
+    def _asked(self, each: Wanted) -> list[_Asked]:
+        if self._logbook.refuses(each.route.policy):
+            raise Problem(503, UNLOGGED)
+        started = time.perf_counter()
+        asked = [_ask(each.release, each.route, row) for row in each.rows]
+        kept = recording() if self._traced else None
+        if kept is not None:
+            looked_up(kept, started, each.route, len(asked))
+        return asked
+
+    def _answered(
+        self, each: Wanted, asked: Sequence[_Asked], scored: Sequence[tuple[LoadedArm, Scored]], begun: float
+    ) -> list[Prediction]:
+        """Count, receipts and answers of one request of a batch whose model was asked at ``begun``."""
+        now, kept = time.perf_counter(), recording() if self._traced else None
+        done = [
+            (arm, self._receipt(each.release, each.route, arm, row, score, (now - each.came_s) * 1_000))
+            for row, (arm, score) in zip(asked, scored, strict=True)
+        ]
+        for arm in {id(arm): arm for arm, _ in scored}.values():
+            own = [score for chosen, score in scored if chosen is arm]
+            self._count(each.route, arm, own)
+            if kept is not None:
+                scored_by(kept, begun, each.route, arm, len(own), next((score.error for score in own if score.error), None))
+        exemplar = None if kept is None else kept.exemplar
+        self._seconds(each.route.model.name).observe(now - begun, exemplar)
+        return self._finish(each.route, done)
 
     def _finish(self, route: LoadedRoute, done: Sequence[tuple[LoadedArm, Receipt]]) -> list[Prediction]:
         receipts = [receipt for _, receipt in done]
@@ -132,6 +186,39 @@ class Predictor:
         if timed is None:
             timed = self._timed[model] = self._metrics.scoring_seconds.labels(model)
         return timed
+
+
+def _tried(each: Wanted, function: Callable[..., _T], *arguments: Any) -> _T | Exception:
+    """What a function gives for one request of a batch, or raises: the others have nothing to do with that."""
+    try:
+        return function(*arguments) if each.context is None else each.context.run(function, *arguments)
+    except Exception as error:  # noqa: BLE001  # raised again for the request whose it is
+        return error
+
+
+def _scored_together(
+    ready: Sequence[tuple[LoadedRoute, Sequence[_Asked]]],
+) -> list[list[tuple[LoadedArm, Scored]]]:
+    """For each request, which arm answers its rows and what it says. The rows of one version are asked at once; where that
+    breaks it, the rows of each request by themselves."""
+    chosen = [[route.arms[arm_for(route, row.unit)] for row in rows] for route, rows in ready]
+    by_version: dict[int, list[tuple[int, int]]] = {}
+    for request, arms in enumerate(chosen):
+        for row, arm in enumerate(arms):
+            by_version.setdefault(id(arm.package), []).append((request, row))
+    found: dict[tuple[int, int], Scored] = {}
+    for places in by_version.values():
+        arm = chosen[places[0][0]][places[0][1]]
+        inputs = {place: ready[place[0]][1][place[1]].inputs for place in places}
+        scored = score_rows(arm, list(inputs.values()))
+        requests = dict.fromkeys(request for request, _ in places)
+        if len(requests) == 1 or any(each.error is None for each in scored):
+            found |= zip(places, scored, strict=True)
+            continue
+        for request in requests:
+            own = [place for place in places if place[0] == request]
+            found |= zip(own, score_rows(arm, [inputs[place] for place in own]), strict=True)
+    return [[(arm, found[request, row]) for row, arm in enumerate(arms)] for request, arms in enumerate(chosen)]
 
 
 def _ask(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> _Asked:

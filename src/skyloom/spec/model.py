@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.expr import Term
 from skyloom.kernel.records.definitions import MODES
+from skyloom.kernel.units import SECOND, parse_duration
 from skyloom.spec.features import Feature, Features, Reached
 from skyloom.spec.label import Label
 from skyloom.spec.logbook import Logbook
@@ -23,6 +24,9 @@ BINARY_METRICS = ("roc_auc", "average_precision", "brier", "log_loss", "ece")
 REGRESSION_METRICS = ("mae", "rmse", "r2")
 METRICS = {"binary": BINARY_METRICS, "regression": REGRESSION_METRICS}
 """The metrics of each task, the usual one first."""
+
+LONGEST_PROMISE = 60 * SECOND
+"""No server lets a model have longer for a request."""
 
 HIGHER_IS_BETTER = ("roc_auc", "average_precision", "r2")
 
@@ -41,6 +45,7 @@ class Model(Generic[Inputs, Fitted]):
         task: str,
         history: str = MODES[0],
         logbook: Logbook | None = None,
+        max_latency: str | None = None,
     ) -> None:
         self.function = function
         self.requests = requests
@@ -49,6 +54,7 @@ class Model(Generic[Inputs, Fitted]):
         self.task = task
         self.history = history
         self.logbook = logbook or Logbook()
+        self.max_latency = max_latency
         self.metrics = metrics
         self.loop: Loop | None = None
         update_wrapper(self, function)
@@ -99,6 +105,7 @@ def model(
     task: str = "binary",
     history: str = MODES[0],
     logbook: Logbook | None = None,
+    max_latency: str | None = None,
 ) -> Callable[[Callable[Inputs, Fitted]], Model[Inputs, Fitted]]:
     """Declares the decorated function, ``function(X, y, *, parameter=default ...)``, to be how a model is trained.
 
@@ -107,8 +114,9 @@ def model(
     ``metrics`` are computed on the later part of the data, the first one being the model's own; ``("roc_auc",)`` or
     ``("mae",)`` when not given. ``history`` says what the requests of a training set see: ``"as_available"`` (what was
     visible at their moment), ``"as_served"`` (served requests alone, with what they were served) or ``"as_event"`` (all that
-    had happened, however late it came in). ``logbook`` says what is kept of predictions (all).
-    Raises `DeclarationError` for a task, a history or a feature that is none.
+    had happened, however late it came in). ``logbook`` says what is kept of predictions (all). ``max_latency`` is a promise:
+    a server answers within this time, as in ``"50ms"``, or refuses at once.
+    Raises `DeclarationError` for a task, a history, a duration or a feature that is none.
 
     >>> import skyloom as sky
     >>> class Visit(sky.Event):
@@ -127,6 +135,8 @@ def model(
         raise DeclarationError(f"{task!r} is no task", fix='say task="binary" or task="regression"')
     if history not in MODES:
         raise DeclarationError(f"{history!r} is no history", tried=", ".join(MODES), fix=f'say history="{MODES[0]}"')
+    if max_latency is not None and parse_duration(max_latency) > LONGEST_PROMISE:
+        raise DeclarationError(f"max_latency={max_latency!r} promises nothing", fix='give at most "60s", or leave it out')
     for feature in features:
         if not isinstance(feature, Feature):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise DeclarationError(
@@ -144,6 +154,7 @@ def model(
             task=task,
             history=history,
             logbook=logbook,
+            max_latency=max_latency,
         )
 
     return declare

@@ -207,6 +207,8 @@ class ModelDef(msgspec.Struct, frozen=True):
     lookups: tuple[LookupDef, ...] = ()
     """In an order in which each can be made."""
     logbook: LogbookDef = LogbookDef()
+    max_latency_ms: int = 0
+    """Within how long a request is answered, or refused (0: no promise)."""
 
     @property
     def groups(self) -> tuple[str, ...]:
