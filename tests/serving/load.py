@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -36,8 +37,8 @@ class Client:
     """One connection, kept for as long as the server keeps it, opened again when it was closed between two requests, and
     after each ``lasts`` requests, if that is given."""
 
-    def __init__(self, port: int, lasts: int = 0) -> None:
-        self._port, self.lasts, self.asked = port, lasts, 0
+    def __init__(self, port: int, lasts: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self._port, self.lasts, self.asked, self._tls = port, lasts, 0, tls
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.local = 0
         """The port of this end."""
@@ -49,7 +50,7 @@ class Client:
         if self.lasts and self.asked % self.lasts == 0:
             self.close()
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
             self.local = self._streams[1].get_extra_info("sockname")[1]
         reader, writer = self._streams
         try:

@@ -365,6 +365,7 @@ def tell(word: str) -> None:
 def main() -> None:
     from skyloom.engines.local.child import notify_ready, tie_to_parent
     from skyloom.serving.aws_lambda.function import serve_function
+    from skyloom.serving.certificates import CertificateFiles
     from skyloom.serving.services import Limits, Listen, Services, Watching
     from skyloom.serving.worker import serve
 
@@ -390,6 +391,7 @@ def main() -> None:
         model=options.get("model"),
         trust_platform=options.get("trust_platform", False),
         environ=options.get("environ", {}),
+        tls=CertificateFiles(**{name: Path(path) for name, path in options["tls"].items()}) if "tls" in options else None,
         watching=msgspec.convert(options.get("watching", {}), Watching),
     )
     if "crashes" in options:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from skyloom.cli.options import JsonOption, ProfileOption
 from skyloom.cli.output import Out
 from skyloom.cli.requirements import Requirement, installed, requirements
 from skyloom.kernel.errors import SkyloomError
-from skyloom.spec.profile import Profile, load_profile
+from skyloom.spec.address import Protection
+from skyloom.spec.profile import Address, Profile, Workers, load_profile
 
 _GIB = 2**30
 _NATIVE = ("duckdb", "lightgbm", "numba", "onnxruntime")
@@ -55,11 +57,15 @@ def examine(directory: Path, profile: str) -> list[Check]:
         told = []
     machine: list[Callable[[], Check]] = [_python, _cores, _memory, _native, _compiled]
     packages = [_package(requirement) for requirement in requirements("skyloom")]
-    ports = [_port("serving", settings.serving.port), _port("API and console", settings.api.port)]
+    ports = [_port("serving", settings.serving), _port("API and console", settings.api)]
+    shown = [
+        *_certificate("serving", directory, settings.serving.tls),
+        *_certificate("API and console", directory, settings.api.tls),
+    ]
     stores = [_store(each) for each in reach(settings)]
     recorded = [] if told else [*_audit(directory, profile), *_servers(directory, profile)]
     project = [_disk(directory), _writable(directory), *recorded]
-    return [*told, *(check() for check in machine), *project, *ports, *stores, *packages]
+    return [*told, *(check() for check in machine), *project, *ports, *shown, *stores, *packages]
 
 
 def _python() -> Check:
@@ -162,15 +168,38 @@ def _servers(directory: Path, profile: str) -> list[Check]:
     return checks
 
 
-def _port(name: str, port: int) -> Check:
-    with socket.socket() as trial:
+def _port(name: str, where: Address | Workers) -> Check:
+    port = where.port
+    with socket.socket(socket.AF_INET6 if ":" in where.address else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            trial.bind(("127.0.0.1", port))
+            trial.bind((where.address, port))
         except OSError as error:
             fix = "stop what uses it (skyloom up?), or choose another in skyloom.toml"
             return Check(f"port {port}", "note", f"for {name}: {error.strerror}", fix)
     return Check(f"port {port}", "ok", f"free for {name}")
+
+
+def _certificate(name: str, directory: Path, tls: Protection) -> list[Check]:
+    """Whether a server could speak TLS with its files, and until when."""
+    from skyloom.runtime.addresses import certificate_files
+    from skyloom.serving.certificates import prove, read_pair
+
+    files = certificate_files(directory.resolve(), tls)
+    if files is None:
+        return []
+    what = f"certificate for {name}"
+    try:
+        pair, warnings = read_pair(files, time.time())
+        prove(pair)
+    except SkyloomError as error:
+        return [Check(what, "missing", error.what, error.fix)]
+    until = time.strftime("%Y-%m-%d", time.gmtime(pair.expires_s))
+    found = f"for {', '.join(pair.names) or 'nobody'}, until {until}"
+    if warnings:
+        return [Check(what, "note", found, warnings[0])]
+    soon = pair.is_ending(time.time())
+    return [Check(what, "note" if soon else "ok", found, "renew it" if soon else "")]
 
 
 def _store(reached: Reached) -> Check:

@@ -43,8 +43,9 @@ def serve(
         typer.Option("--port", help="Where to listen; by default what the platform says, or serving.port. 0 picks one."),
     ] = None,
     address: Annotated[
-        str, typer.Option("--address", help="The address to listen on; 0.0.0.0 for callers outside of a container.")
-    ] = "127.0.0.1",
+        str | None,
+        typer.Option("--address", help="The address to listen on; by default serving.address. 0.0.0.0 in a container."),
+    ] = None,
     function: Annotated[
         bool,
         typer.Option("--lambda", help="Answer AWS Lambda's runtime API; by itself where AWS_LAMBDA_RUNTIME_API is set."),
@@ -60,26 +61,30 @@ def serve(
 
     from skyloom.engines.local import notify_ready, tie_to_parent
     from skyloom.platform import open_platform
+    from skyloom.runtime.addresses import host_and_port
     from skyloom.runtime.serve import services_of
     from skyloom.serving.aws_lambda.function import is_function, serve_function
     from skyloom.serving.platforms import listen_on
     from skyloom.serving.services import Listen
     from skyloom.serving.worker import serve as run
+    from skyloom.spec.address import check_address
 
     tie_to_parent()
     out, platform = Out(json=json), open_platform(profile=profile)
     serving = platform.profile.serving
-    usual = Listen(address, serving.port if port is None else port)
+    usual = Listen(address or serving.address, serving.port if port is None else port)
     listen = usual if port is not None else listen_on(serving.contracts, os.environ, usual)
+    check_address("serving", listen.address, serving.tls, trust_platform=serving.trust_platform)
+    services = services_of(platform, listen)
 
     def on_listen(chosen: int) -> None:
-        out.line(f"listening on http://{listen.address}:{chosen}; Ctrl-C ends it")
-        out.document({"serving": f"http://{listen.address}:{chosen}"})
+        where = f"{'https' if services.tls else 'http'}://{host_and_port(listen.address, chosen)}"
+        out.line(f"listening on {where}; Ctrl-C ends it")
+        out.document({"serving": where})
 
     def on_grpc(chosen: int) -> None:
-        out.line(f"and on {listen.address}:{chosen} for gRPC")
+        out.line(f"and on {host_and_port(listen.address, chosen)} for gRPC")
 
-    services = services_of(platform, listen)
     if function or is_function(os.environ):
         writable = Path(tempfile.gettempdir())
         serve_function(replace(services, logbook=writable / "skyloom-logbook"))

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from skyloom.engines.local import notify_ready, tie_to_parent
+from skyloom.features.online.warm import without_blas
 from skyloom.platform import Platform, open_platform
+from skyloom.runtime.addresses import certificate_files
 from skyloom.runtime.later import LaterObjects
 from skyloom.runtime.logbook import logbook_secret
 from skyloom.runtime.releases import served_folder
@@ -41,6 +43,7 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
         model=serving.model,
         trust_platform=serving.trust_platform,
         environ=os.environ,
+        tls=certificate_files(platform.directory, serving.tls),
         watching=Watching(
             traces=serving.traces,
             trace_share=serving.trace_share,
@@ -57,7 +60,9 @@ def main() -> NoReturn:
     platform = open_platform(Path(sys.argv[1]), sys.argv[2])
     descriptor = int(sys.argv[3]) if len(sys.argv) > 3 else None
     grpc_port = int(sys.argv[4]) if len(sys.argv) > 4 else None
-    serve(services_of(platform, Listen(port=platform.profile.serving.port, descriptor=descriptor), grpc_port))
+    serving = platform.profile.serving
+    with without_blas():
+        serve(services_of(platform, Listen(serving.address, serving.port, descriptor), grpc_port))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server as _Embedded
 
 from skyloom.kernel.errors import UsageError
+from skyloom.serving.certificates import Pair, held
 from skyloom.serving.services import Listen
 
 _SocketHolder: Any = getattr(_net, "SocketHolder")  # noqa: B009  # its constructor is missing in the stubs
@@ -46,8 +47,14 @@ class HttpServer(_Embedded):
     """Granian in this event loop, on a socket that we made and keep."""
 
     def __init__(
-        self, target: Any, listener: socket.socket, interface: Interfaces = Interfaces.RSGI, head_ms: int = _HEAD_MS
+        self,
+        target: Any,
+        listener: socket.socket,
+        interface: Interfaces = Interfaces.RSGI,
+        head_ms: int = _HEAD_MS,
+        pair: Pair | None = None,
     ) -> None:
+        """With a ``pair`` it speaks TLS; one that was not proven to be good may end this process."""
         super().__init__(
             target,
             interface=interface,
@@ -58,6 +65,19 @@ class HttpServer(_Embedded):
             http1_settings=HTTP1Settings(header_read_timeout=head_ms),
         )
         self._descriptor = os.dup(listener.fileno())  # Granian closes it, ours stays open
+        self._target, self._pair = target, pair
+
+    async def serve(self, spawn_target: Any = None) -> None:
+        """Until `stop`, and until the requests that were begun are answered."""
+        if self._pair is None:
+            return await super().serve(spawn_target)
+        with held(self._pair) as (context, _):
+            self.ssl_ctx: Any = context
+            await super().serve(spawn_target)
+
+    def say_goodbye(self) -> None:
+        """End kept connections (of HTTP/1) between two requests: from now on answers say ``connection: close``."""
+        self._target.closing = True
 
     def _init_shared_socket(self) -> None:
         self._ssp = None

@@ -11,6 +11,7 @@ from skyloom.kernel.clock import Clock
 from skyloom.kernel.contracts import DEFAULT
 from skyloom.package import Allowance
 from skyloom.ports import Log, Objects, OnlineStore, Verifier
+from skyloom.serving.certificates import CertificateFiles
 from skyloom.serving.logbook import Room
 
 
@@ -44,6 +45,10 @@ class Limits(msgspec.Struct, frozen=True):
     """How long a process that ends goes on answering, not ready any more, so that clients and balancers go elsewhere."""
     drain_seconds: float = 6.0
     """How long, after that, requests and the logbook may take to finish."""
+    linger_seconds: float = 300.0
+    """How long connections go on that were made with a certificate that has been replaced since."""
+    look_seconds: float = 1.0
+    """How often certificates are looked at: a change that has held still from one look to the next is taken."""
     trial: Allowance = Allowance()
     """What a package may need to be loaded."""
 
@@ -73,7 +78,8 @@ class Services:
     ``on_grpc`` is told its port. ``contracts`` are those that are spoken; ``model`` answers where a request names none;
     ``trust_platform`` says that a cloud in front has authenticated callers; ``environ`` is what that cloud says. ``logbook``
     is a folder for receipts on their way into the log; ``secret`` keys the hashes that stand for redacted
-    values; ``served`` is a folder for the copy of the release, for how processes stand with it, and for what crashed."""
+    values; ``served`` is a folder for the copy of the release, for how processes stand with it, and for what crashed.
+    ``tls`` are the certificates to speak TLS with, over HTTP and gRPC; without them neither does."""
 
     objects: Objects
     verifier: Verifier
@@ -93,4 +99,5 @@ class Services:
     secret: bytes = field(default_factory=lambda: os.urandom(32))
     grpc: Listen | None = None
     on_grpc: Callable[[int], None] = lambda port: None
+    tls: CertificateFiles | None = None
     watching: Watching = field(default_factory=Watching)

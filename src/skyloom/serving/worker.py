@@ -1,10 +1,12 @@
 """One serving process, from its start to its end."""
 
 import asyncio
+import copy
 import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +16,8 @@ from skyloom.kernel.errors import MissingExtra
 from skyloom.serving.answering import Answering
 from skyloom.serving.app import App
 from skyloom.serving.bulk import BulkPredictor
+from skyloom.serving.certificate_watch import CertificateWatch
+from skyloom.serving.certificates import Pair
 from skyloom.serving.concurrency import Turns
 from skyloom.serving.contracts.catalog import Parts, endpoints_of
 from skyloom.serving.contracts.open_inference_service import InferenceService
@@ -30,10 +34,12 @@ from skyloom.serving.obey import Obedience
 from skyloom.serving.predict import Predictor
 from skyloom.serving.quarantine import Quarantine
 from skyloom.serving.ratelimit import Rates
+from skyloom.serving.rotation import RotatingServer
 from skyloom.serving.services import Services
 from skyloom.serving.shadow import Shadow
 from skyloom.serving.standing import PROCESSES, StandingFile
 from skyloom.serving.table import Table
+from skyloom.serving.tls_context import changing_context
 from skyloom.serving.traces import Exporter, TracedLogbook, Watch
 
 if TYPE_CHECKING:
@@ -81,10 +87,10 @@ class Worker:
         self._logbook = logbook(services.log, clock, metrics, services.logbook, secret=services.secret, room=limits.logbook)
         self._shadow = Shadow(self._logbook, metrics, limits.shadow)
         self._quarantine = Quarantine(services.served / "crashes", clock, limits.scoring_seconds)
-        copy = Copy(services.served / COPY, services.objects)
-        loader = Loader(copy, services.verifier, services.online, clock, Around(limits.trial, self._quarantine))
+        kept = Copy(services.served / COPY, services.objects)
+        loader = Loader(kept, services.verifier, services.online, clock, Around(limits.trial, self._quarantine))
         self._obedience = Obedience(
-            services.objects, loader, copy, StandingFile(services.served / PROCESSES), clock, metrics
+            services.objects, loader, kept, StandingFile(services.served / PROCESSES), clock, metrics
         )
         predictor, bulk = (
             Predictor(self._logbook, self._shadow, clock, metrics, traced=self._exporter is not None),
@@ -107,6 +113,7 @@ class Worker:
         asked_to_end = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, asked_to_end.set)
+        certificates = await self._certificates()
         with listening(self._services.listen) as listener:
             self._services.on_listen(listener.getsockname()[1])
             self._logbook.start()
@@ -115,9 +122,9 @@ class Worker:
             self._quarantine.start()
             await asyncio.to_thread(self._obedience.look)  # who connects meanwhile waits, and finds a release
             _spare_the_collector()
-            grpc = await self._grpc()
+            grpc = await self._grpc(certificates)
             self._obedience.start(lambda: loop.call_soon_threadsafe(self._services.on_ready))
-            server = HttpServer(self._app, listener, head_ms=int(self._services.limits.head_seconds * 1e3))
+            server = self._server(listener, certificates)
             serving = asyncio.create_task(server.serve())
             ending = asyncio.create_task(asked_to_end.wait())
             await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,7 +139,23 @@ class Worker:
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.close, min(max(within_s, 0.0), _LAST_TRACES_S))
 
-    async def _grpc(self) -> "GrpcServer | None":
+    async def _certificates(self) -> CertificateWatch | None:
+        """Those to speak TLS with. Raises `UsageError` for what cannot be served."""
+        files = self._services.tls
+        return None if files is None else await asyncio.to_thread(CertificateWatch, files, self._metrics.registry)
+
+    def _server(self, listener: socket.socket, certificates: CertificateWatch | None) -> HttpServer | RotatingServer:
+        limits = self._services.limits
+        head_ms = int(limits.head_seconds * 1e3)
+        if certificates is None:
+            return HttpServer(self._app, listener, head_ms=head_ms)
+
+        def begin(pair: Pair) -> HttpServer:
+            return HttpServer(copy.copy(self._app), listener, head_ms=head_ms, pair=pair)
+
+        return RotatingServer(begin, certificates, listener, limits)
+
+    async def _grpc(self, certificates: CertificateWatch | None) -> "GrpcServer | None":
         """The gRPC server, listening, where one is wanted."""
         listen = self._services.grpc
         if listen is None:
@@ -145,10 +168,12 @@ class Worker:
         around = Around(self._obedience, self._life, self._metrics, rates=self._rates, watch=self._watch)
         wanted = "repository" in self._services.contracts
         server = GrpcServer(self._inference, around, self._services.limits.tensor_bytes, repository=wanted)
-        self._services.on_grpc(await server.start(listen))
+        self._services.on_grpc(await server.start(listen, changing_context(certificates, "h2") if certificates else None))
         return server
 
-    async def _drain(self, server: HttpServer, serving: asyncio.Task[None], grpc: "GrpcServer | None") -> bool:
+    async def _drain(
+        self, server: HttpServer | RotatingServer, serving: asyncio.Task[None], grpc: "GrpcServer | None"
+    ) -> bool:
         self._life.ending = True  # answers now say "connection: close", so that kept connections end between requests
         if self._services.listen.descriptor is not None:
             server.stop_accepting()  # others hold the socket too: who connects now waits for them

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from skyloom.kernel.contracts import DEFAULT, known_contracts
 from skyloom.kernel.errors import DeclarationError
 from skyloom.kernel.ids import nearest
+from skyloom.spec.address import HERE, TERMINATED, Protection, Tls, check_address
 
 FILE = "skyloom.toml"
 LOCAL = "local"
@@ -20,9 +21,11 @@ SHORTEST_PATIENCE_S = 2.0
 
 
 class Address(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the control plane listens."""
+    """Where the control plane listens, and how it keeps what is said there from others (`skyloom.spec.address`)."""
 
     port: int = 7070
+    address: str = HERE
+    tls: Protection = None
 
 
 class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,7 +33,8 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``contracts`` are those that it speaks (`skyloom.kernel.contracts`); ``model`` answers requests that name none;
     ``trust_platform`` opens the contracts of clouds to callers without a key, since the cloud has authenticated them.
-    ``logbook_gigabytes`` (10^9 bytes) of receipts wait on this machine while the log cannot be written.
+    ``logbook_gigabytes`` (10^9 bytes) of receipts wait on this machine while the log cannot be written. ``address`` and
+    ``tls``: for whom it listens, and how it keeps what is said there from others (`skyloom.spec.address`).
 
     ``traces`` is a collector of OpenTelemetry's (OTLP over HTTP) for spans of ``trace_share`` of the requests, and of those
     whose callers record theirs; ``request_ids`` are answered in ``X-Request-Id``; ``logs`` are lines of ``json`` or
@@ -44,6 +48,8 @@ class Workers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str | None = None
     trust_platform: bool = False
     logbook_gigabytes: float = 1.0
+    address: str = HERE
+    tls: Protection = None
     traces: str | None = None
     trace_share: float = 0.01
     request_ids: bool = False
@@ -110,6 +116,8 @@ def load_profile(directory: Path, name: str = LOCAL) -> Profile:
     _check_keys(f"[{name}]", table, Profile)
     for key, kind in (("serving", Workers), ("api", Address), ("stream", Stream), ("retention", Kept)):
         _check_keys(f"{key} of [{name}]", table.get(key), kind)
+    for key in ("serving", "api"):
+        _check_tls(f"{key}.tls of [{name}]", table.get(key))
     try:
         profile = msgspec.convert(table, Profile)
     except msgspec.ValidationError as error:
@@ -130,6 +138,18 @@ def read_settings(directory: Path) -> dict[str, Any]:
         if not isinstance(table, dict):
             raise DeclarationError(f"{FILE}: {name!r} stands in no table", fix=f"put it under [project] or [{LOCAL}]")
     return settings
+
+
+def _check_tls(where: str, table: object) -> None:
+    said = cast(dict[str, object], table).get("tls") if isinstance(table, dict) else None
+    if said is None or said == TERMINATED:
+        return
+    if not isinstance(said, dict):
+        raise DeclarationError(
+            f"{FILE}: {where} cannot be {said!r}",
+            fix=f'give {{ certificate = "FILE", key = "FILE" }}, or "{TERMINATED}" where something in front ends TLS',
+        )
+    _check_keys(where, cast(object, said), Tls)
 
 
 def _check_keys(where: str, table: object, kind: type[msgspec.Struct]) -> None:
@@ -226,4 +246,7 @@ def _sensible(name: str, profile: Profile) -> Profile:
     for wrong, what, fix in faults:
         if wrong:
             raise DeclarationError(f"{FILE}: [{name}] {what} cannot be", fix=fix)
+    serving, api = profile.serving, profile.api
+    check_address(f"{FILE}: serving of [{name}]", serving.address, serving.tls, trust_platform=serving.trust_platform)
+    check_address(f"{FILE}: api of [{name}]", api.address, api.tls)
     return profile
