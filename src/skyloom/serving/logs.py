@@ -25,10 +25,9 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = _line(self, record)
-        exception: str = line.pop("exception", "")
-        begin = f"{line.pop('time')} {line.pop('level')} {line.pop('logger')}[{line.pop('process')}]: {line.pop('message')}"
-        told = begin + "".join([f" {name}={value}" for name, value in line.items()])
-        return f"{told}\n{exception}" if exception else told
+        told = f"{line['time']} {line['level']} {line['logger']}[{line['process']}]: {line['message']}"
+        told += "".join([f" {name}={line[name]}" for name in ("request_id", "trace_id") if name in line])
+        return f"{told}\n{line['exception']}" if "exception" in line else told
 
 
 def log_to_stderr(written: str = "json") -> None:

@@ -72,7 +72,7 @@ class Around:
         """Let a call be under way, where calls are known by more than their number."""
         return None if self.watch is None else self.watch.begin(call.metadata)
 
-    def count(self, route: str, code: Code, started: float, now: Underway | None = None) -> None:
+    def count(self, route: str, code: Code, started: float, now: Underway | None) -> None:
         """Count a call that began at ``started`` (of `time.perf_counter`)."""
         meters = self.meters.get((route, code))
         if meters is None:

@@ -144,6 +144,7 @@ class InferenceCalls:
         around, code, started = self._around, Code.CANCELLED, time.perf_counter()
         around.life.in_flight += 1
         told, request, answer = "", None, self._messages["ModelInferResponse"]()
+        now = around.begin(call)
         try:
             request = await around.read(self._messages["ModelInferRequest"], message, call)
             answer = await self.infer(request, around.release_for(call, "predict"))
@@ -153,7 +154,8 @@ class InferenceCalls:
             answer.id = getattr(request, "id", "")
         finally:
             around.life.in_flight -= 1
-            around.count("grpc/ModelStreamInfer", code, started)
+            around.count("grpc/ModelStreamInfer", code, started, now)
+            around.end(call, code, started, now)
         answer.parameters[FINAL].bool_param = True
         return self._messages["ModelStreamInferResponse"](error_message=told, infer_response=answer)
 
