@@ -36,7 +36,7 @@ class Nursery:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         _become_subreaper()
-        self._began, self.is_ready, self.is_gone = time.monotonic(), False, False
+        self._began, self._lived_s, self.is_ready, self.is_gone = time.monotonic(), 0.0, False, False
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         added = {CONTROL_FD: str(theirs.fileno()), PARENT_PID: str(os.getpid())}
         with theirs:
@@ -59,8 +59,8 @@ class Nursery:
 
     @property
     def has_lived(self) -> bool:
-        """Whether it makes sense to have another one after it."""
-        return time.monotonic() - self._began > _LIVED_S
+        """Whether it is gone after a life that gives hope for another one."""
+        return self._lived_s > _LIVED_S
 
     def hear(self) -> None:
         """To be called when ``control`` is readable: it is ready, or gone."""
@@ -91,7 +91,7 @@ class Nursery:
     def close(self) -> None:
         """End it; its children live on."""
         if not self.is_gone:
-            self.is_gone = True
+            self.is_gone, self._lived_s = True, time.monotonic() - self._began
             self.control.close()
             kill_group(self._process.pid)
             self._process.wait()

@@ -96,7 +96,7 @@ class Supervisor:
 
     def _tend_nursery(self) -> None:
         """Have a nursery, and another one after it, unless it died young."""
-        if self._nursing and (self._nursery is None or (self._nursery.is_gone and self._nursery.has_lived)):
+        if self._nursing and (self._nursery is None or self._nursery.has_lived):
             self._nursery = Nursery(self._nursing.command, self._nursing.environment)
             self._selector.register(self._nursery.control, selectors.EVENT_READ, self._nursery)
 
