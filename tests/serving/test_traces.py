@@ -1,5 +1,6 @@
 """Requests traced: spans under the caller's, at a collector, and what becomes of requests when there is none."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -321,3 +322,19 @@ def test_a_larger_share_records_what_a_smaller_one_does(share: float):
 
 def test_the_share_is_about_what_was_asked_for():
     assert 800 < sum(is_recorded(new_trace_id(), 0.1) for _ in range(10_000)) < 1_200
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text"])
+def test_meters_of_one_process_among_others_say_whose_they_are(accept: str):
+    metrics, alone = Metrics(among_others=True), Metrics()
+    for each in (metrics, alone):
+        each.requests.labels("/x", "200").inc()
+        each.seconds.labels("/x").observe(0.1, {"trace_id": TRACE})
+    told = metrics.exposed(accept)[0].decode()
+    process = f'process="{os.getpid()}"'
+    assert all(process in line for line in told.splitlines() if not line.startswith("#"))
+    bare = told.replace(f"{process},", "").replace(f",{process}", "").replace(f"{{{process}}}", "")
+    named = [re.split(r"[ #]", line)[0] for line in bare.splitlines() if not line.startswith("#")]
+    text = alone.exposed(accept)[0].decode()
+    assert named == [re.split(r"[ #]", line)[0] for line in text.splitlines() if not line.startswith("#")]
+    assert (TRACE in told) is bool(accept)

@@ -50,6 +50,7 @@ def services_of(platform: Platform, listen: Listen, grpc_port: int | None = None
             request_ids=serving.request_ids,
             logs=serving.logs,
             log_requests_over=serving.log_requests_over,
+            among_others=serving.workers > 1,
         ),
     )
 

@@ -1,6 +1,11 @@
 """What serving counts. Names follow Prometheus: base units, ``_total`` for counters."""
 
+import copy
+import os
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -10,10 +15,11 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2
 
 
 class Metrics:
-    """The meters of one serving process, in a registry of their own."""
+    """The meters of one serving process, in a registry of their own. ``among_others``: behind one socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, among_others: bool = False) -> None:
         registry = self.registry = CollectorRegistry()
+        self._exposed = _OfOneProcess(registry) if among_others else registry
         self.requests = Counter("skyloom_requests", "Requests by route and status", ["route", "status"], registry=registry)
         self.seconds = Histogram(
             "skyloom_request_seconds",
@@ -97,8 +103,23 @@ class Metrics:
     def exposed(self, accept: str = "") -> tuple[bytes, str]:
         """All meters and their media type: OpenMetrics (which has exemplars) for who accepts it, else Prometheus' text."""
         if any(_is_openmetrics(each) for each in accept.split(",")):
-            return generate_openmetrics(self.registry), OPEN_METRICS
-        return generate_latest(self.registry), TEXT
+            return generate_openmetrics(self._exposed), OPEN_METRICS
+        return generate_latest(self._exposed), TEXT
+
+
+class _OfOneProcess(CollectorRegistry):
+    """What a registry collects, with the number of this process as a label: of several behind one socket a scraper meets
+    now one and now another, and a counter must not be taken for that of its sister."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._registry, self._process = registry, str(os.getpid())
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self._registry.collect():
+            made = copy.copy(family)
+            made.samples = [each._replace(labels={**each.labels, "process": self._process}) for each in family.samples]
+            yield made
 
 
 def _is_openmetrics(accepted: str) -> bool:

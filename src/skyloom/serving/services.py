@@ -57,13 +57,15 @@ class Watching(msgspec.Struct, frozen=True):
     """What is watched of requests beside counting them. ``traces`` is a collector of OTLP over HTTP, which gets
     ``trace_share`` of the requests that come without a trace, and those whose callers record theirs. ``request_ids`` are
     answered back; they are known anyway where there is anything else to be told with them. Of requests that take
-    ``log_requests_over`` seconds there is a line in the log (0: of all)."""
+    ``log_requests_over`` seconds there is a line in the log (0: of all). ``among_others`` says that other processes listen
+    on the same socket: meters then say whose they are."""
 
     traces: str | None = None
     trace_share: float = 0.0
     request_ids: bool = False
     logs: str = "json"
     log_requests_over: float | None = None
+    among_others: bool = False
 
     @property
     def is_on(self) -> bool:

@@ -78,7 +78,7 @@ class Worker:
     def __init__(self, services: Services) -> None:
         self._services = services
         limits, clock = services.limits, services.clock
-        metrics = self._metrics = Metrics()
+        metrics = self._metrics = Metrics(among_others=services.watching.among_others)
         executor = ThreadPoolExecutor(4, "work")
         self._life = Life()
         watching = services.watching
