@@ -80,6 +80,16 @@ class Platform:
         return LmdbOnline(self.state / "online")
 
     @cached_property
+    def prompt_online(self) -> OnlineStore:
+        """The online store for who answers others meanwhile: it fails soon, and at once while it is known not to answer."""
+        if self.profile.online is None:
+            return self.online
+        from skyloom.stores.online.prompt import PromptOnline
+        from skyloom.stores.online.redis import RedisOnline
+
+        return PromptOnline(RedisOnline(resolved_url(self.profile.online), prompt=True))
+
+    @cached_property
     def signer(self) -> Signer:
         from skyloom.stores.keys.local import LocalSigner
 

@@ -30,6 +30,7 @@ from skyloom.stores.online.redis_writer import RedisWriter
 class RedisOnline:
     """An online store at ``url``: ``redis://HOST:PORT/DB?prefix=NAME``, connected when first used.
 
+    A ``prompt`` one is for who may not wait: it gives the server a quarter of a second, and hears a refusal at once.
     With ``expire``, entities that were not written for as long as their features look back are forgotten; only for events
     whose times follow the machine's clock. A turn ends by itself after ``lease_ms``. Raises `Transient` when the server does
     not answer, `DeclarationError` when it is of no use for this.
@@ -37,8 +38,8 @@ class RedisOnline:
 
     steady = False
 
-    def __init__(self, url: str, *, expire: bool = False, lease_ms: int = 10_000) -> None:
-        self._address = Address(url)
+    def __init__(self, url: str, *, expire: bool = False, lease_ms: int = 10_000, prompt: bool = False) -> None:
+        self._address, self._prompt = Address(url), prompt
         self._layout = Layout(self._address.prefix)
         self._expire, self._lease_ms = expire, lease_ms
         self._writing, self._writer_thread = Lock(), 0
@@ -46,7 +47,7 @@ class RedisOnline:
 
     @cached_property
     def _view(self) -> RedisView:
-        client = self._address.client()
+        client = self._address.client(prompt=self._prompt)
         check_server(client, self._address)
         return RedisView(client, self._address, self._layout)
 

@@ -11,6 +11,7 @@ SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 PREFIX = "skyloom"
 _DRIVER_SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 _TIMEOUT_S = 5.0
+_PROMPT_S = 0.25
 _TRIES = 3
 
 
@@ -39,22 +40,27 @@ class Address:
     def __str__(self) -> str:
         return self._shown
 
-    def client(self, *, alone: bool = False) -> Any:
-        """A client; ``alone``: with one connection, that stays. Raises `MissingExtra`, and what `answering` raises."""
+    def client(self, *, alone: bool = False, prompt: bool = False) -> Any:
+        """A client; ``alone``: with one connection, that stays; ``prompt``: that waits a quarter of a second, unless the URL
+        says otherwise, and tries again only where a kept connection turned out to be closed. Raises `MissingExtra`, and what
+        `answering` raises."""
         try:
             import redis
         except ImportError as error:
             raise MissingExtra("redis", "redis") from error
-        from redis.backoff import ExponentialBackoff
+        from redis.backoff import ExponentialBackoff, NoBackoff
+        from redis.exceptions import ConnectionError as Closed
         from redis.retry import Retry
 
+        timeout_s = _PROMPT_S if prompt else _TIMEOUT_S
+        patient = Retry(ExponentialBackoff(cap=0.2, base=0.01), _TRIES)  # whatever we send may be sent again
         with answering(self):
             return redis.Redis.from_url(
                 self.url,
-                socket_timeout=_TIMEOUT_S,
-                socket_connect_timeout=_TIMEOUT_S,
+                socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s,
                 single_connection_client=alone,
-                retry=Retry(ExponentialBackoff(cap=0.2, base=0.01), _TRIES),  # whatever we send may be sent again
+                retry=Retry(NoBackoff(), 1, supported_errors=(Closed,)) if prompt else patient,
             )
 
 
