@@ -38,14 +38,22 @@ _SMALLEST_PIECE = 32
 """A body of more than so many chunks has so many bytes in each, on average: a chunk costs as much time as a small body."""
 
 
+class Stream(typing.Protocol):
+    """An answer that goes out piece by piece."""
+
+    async def send_bytes(self, data: bytes) -> None: ...
+
+
 class Protocol(typing.Protocol):
-    """The part of RSGI's HTTP protocol that is used: the body, whole or in chunks, and an answer of bytes."""
+    """The part of RSGI's HTTP protocol that is used: the body, whole or in chunks, and an answer of bytes, whole or not."""
 
     def __call__(self) -> Awaitable[bytes]: ...
 
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Stream: ...
 
 
 class App:
@@ -92,12 +100,30 @@ class App:
         headers = self._headers(answer, retry_s)
         if now is not None:
             headers.append((HEADER, now.request_id))
-        protocol.response_bytes(answer.status, headers, answer.body)
+        if answer.more is None:
+            protocol.response_bytes(answer.status, headers, answer.body)
+        else:
+            await self._stream(protocol, answer, answer.more, headers)
         counted, timed = self._meters.get((route, answer.status)) or self._found(route, answer.status)
         counted.inc()
         timed.observe(time.perf_counter() - started, now.exemplar if now is not None else None)
         if now is not None and self._watch is not None:
             self._watch.end(now, over_http(scope, route, answer.status), started)
+
+    async def _stream(
+        self, protocol: Protocol, answer: Reply, more: AsyncIterator[bytes], headers: list[tuple[str, str]]
+    ) -> None:
+        """Answer piece by piece, as long as somebody listens."""
+        self._life.in_flight += 1
+        try:
+            stream = protocol.response_stream(answer.status, headers)
+            await stream.send_bytes(answer.body)
+            async for piece in more:
+                await stream.send_bytes(piece)
+        except _BROKEN_OFF:
+            _log.info("a caller left before its answer was whole")
+        finally:
+            self._life.in_flight -= 1
 
     def _found(self, route: str, status: int) -> tuple[Any, Any]:
         """The meters of a route's answers: to find them by their labels costs more than to count."""

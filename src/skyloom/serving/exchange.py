@@ -1,7 +1,9 @@
 """Bodies of any format in, answers in the caller's out: what contracts share that are not particular about theirs."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
@@ -11,16 +13,22 @@ from skyloom.serving.compression import packed, unpack
 from skyloom.serving.formats import media as formats
 from skyloom.serving.formats.asked import Asked
 from skyloom.serving.formats.media import Media, kind_of, media_of, wanted
+from skyloom.serving.formats.pieces import STREAM, Pieces, pieces_of
 from skyloom.serving.formats.reading import read
 from skyloom.serving.formats.writing import Shape, outputs_for, written
 from skyloom.serving.loaded import LoadedRoute
 from skyloom.serving.predict import Prediction
 from skyloom.serving.router import route_for
-from skyloom.serving.wire import Call, Reply
+from skyloom.serving.wire import Call, Problem, Reply
+
+_log = logging.getLogger("skyloom.serving")
 
 _T = TypeVar("_T")
 
 _ROW = 64  # bytes of a row's answer, about
+_PIECE = 1_024
+"""Rows that go out together where answers are streamed."""
+_PATIENCE_S, _REST_S = 10.0, 0.1
 _LIGHT = 16_384
 """Bodies of JSON up to so many bytes are read on the event loop itself; tables never are."""
 
@@ -44,6 +52,8 @@ class Exchange:
         media = wanted(call.headers.get("accept", ""), Media(default))
         asked = await self.read(call, route, longest)
         outputs = outputs_for(media, asked.outputs)
+        if media.parameters.get(STREAM) == "true":
+            return await self.stream(call, route, asked.rows, media, outputs)
         found = await self.predict(call, route, asked.rows)
         return await self.write(call, found, media, outputs, shape)
 
@@ -65,6 +75,44 @@ class Exchange:
     async def predict(self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
         """The answers to rows; as `Answering.predict`."""
         return await self._answering.predict(call.release, route, rows)
+
+    async def stream(
+        self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]], media: Media, outputs: Sequence[str]
+    ) -> Reply:
+        """The answers to rows in a format, going out while later rows are scored: what breaks before the first are out is
+        told by the status, what breaks later by how the answer ends (`formats.pieces`). It is never packed."""
+        pieces = pieces_of(media, outputs)
+        first = await self._piece(call, route, rows[:_PIECE], pieces)
+        return Reply(200, first, pieces.content_type, more=self._more(call, route, rows[_PIECE:], pieces))
+
+    async def _piece(self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]], pieces: Pieces) -> bytes:
+        found = await self.predict(call, route, rows)
+        return await self.done(len(found) * _ROW, pieces.piece, found)
+
+    async def _more(
+        self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]], pieces: Pieces
+    ) -> AsyncIterator[bytes]:
+        try:
+            for at in range(0, len(rows), _PIECE):
+                yield await self._in_turn(call, route, rows[at : at + _PIECE], pieces)
+        except Problem as problem:
+            yield pieces.broken(problem.why)
+        except Exception:  # noqa: BLE001  # the edge of a request, whose status is out already
+            _log.exception("an answer for %s could not be finished", route.model.name)
+            yield pieces.broken("this server failed to answer; its log says why")
+        else:
+            yield pieces.last()
+
+    async def _in_turn(self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]], pieces: Pieces) -> bytes:
+        """The next rows: an answer that has begun waits where others would be refused."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return await self._piece(call, route, rows, pieces)
+            except Problem as problem:
+                if problem.status != 503 or time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(min(problem.retry_s, _REST_S))
 
     async def write(
         self, call: Call, found: Sequence[Prediction], media: Media, outputs: Sequence[str], shape: Shape

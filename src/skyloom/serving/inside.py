@@ -1,6 +1,5 @@
 """Requests that come by another way than a socket, answered as those that do: keys, limits, metrics and all."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ async def ask(app: App, asked: Asked) -> Answered:
     length = {"content-length": str(len(asked.body))}
     scope: Any = _Scope(asked.method, asked.path, {**asked.headers, **length})
     await app.__rsgi__(scope, protocol)
-    return await protocol.answered
+    return protocol.answer()
 
 
 class _Scope(NamedTuple):
@@ -47,7 +46,13 @@ class _Within:
 
     def __init__(self, body: bytes) -> None:
         self._body = body
-        self.answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        self._answer = bytearray()
+        self._head: tuple[int, list[tuple[str, str]]] | None = None
+
+    def answer(self) -> Answered:
+        """What was answered, once it is whole: piece by piece goes nowhere from here."""
+        assert self._head is not None
+        return Answered(*self._head, bytes(self._answer))
 
     def __call__(self) -> Awaitable[bytes]:
         return self._whole()
@@ -56,7 +61,14 @@ class _Within:
         yield self._body
 
     def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        self.answered.set_result(Answered(status, headers, body))
+        self._head, self._answer = (status, headers), bytearray(body)
+
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "_Within":
+        self._head = status, headers
+        return self
+
+    async def send_bytes(self, data: bytes) -> None:
+        self._answer += data
 
     async def _whole(self) -> bytes:
         return self._body

@@ -1,6 +1,6 @@
 """What travels between the HTTP server and a contract: a call in, a reply out."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -42,12 +42,14 @@ class Call(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer: status, body, its media type, and headers beside those that every answer has."""
+    """An answer: status, body, its media type, and headers beside those that every answer has. ``more`` is the rest of a
+    body that goes out piece by piece."""
 
     status: int
     body: bytes
     content_type: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
+    more: AsyncIterator[bytes] | None = None
 
 
 def presented_key(headers: Headers) -> str | None:

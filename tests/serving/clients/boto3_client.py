@@ -2,6 +2,7 @@
 
 import json
 import sys
+from urllib.request import urlopen
 
 import boto3
 from botocore.config import Config
@@ -31,6 +32,27 @@ done = {
     "attributes": invoke(document, CustomAttributes="trace=1;of=me", InferenceId="order-7"),
     "other model": invoke(document, TargetModel="other.tar.gz"),
 }
+
+
+def streamed(body: str, **options: str) -> dict:
+    """The parts of an answer as they come."""
+    answer = runtime.invoke_endpoint_with_response_stream(EndpointName="flights", Body=body.encode(), **options)
+    parts = [event["PayloadPart"]["Bytes"].decode() for event in answer["Body"]]
+    return {"ContentType": answer["ContentType"], "parts": parts}
+
+
+many = json.dumps({"instances": [{**flights[row % 3], "flight_id": f"s{row}"} for row in range(3_000)]})
+done["streamed"] = streamed(many, ContentType="application/json", Accept="application/x-ndjson; stream=true")
+done["streamed error"] = {}
+try:
+    streamed("{", ContentType="application/json", Accept="application/x-ndjson; stream=true")
+except runtime.exceptions.ModelError as error:
+    done["streamed error"] = error.response["OriginalStatusCode"]
+later = runtime.invoke_endpoint_async(
+    EndpointName="flights", Body=document.encode(), ContentType="application/json", InferenceId="order-8"
+)
+with urlopen(url + later["OutputLocation"]) as output:
+    done["later"] = {"id": later["InferenceId"], "body": output.read().decode()}
 try:
     invoke("{", ContentType="application/json")
 except runtime.exceptions.ModelError as error:

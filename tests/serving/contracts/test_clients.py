@@ -64,6 +64,11 @@ def test_boto3_through_what_sagemaker_strips(behind: Cloud, flights: Flights) ->
     assert done["csv"]["ContentType"] == "text/csv; charset=utf-8"
     assert (json.loads(done["attributes"]["body"]), done["attributes"]["CustomAttributes"]) == (expected, "trace=1;of=me")
     assert json.loads(done["other model"]["body"]) == {"predictions": [score(row["distance"], 0.5) for row in flights]}
+    lines = [json.loads(line) for line in "".join(done["streamed"]["parts"]).splitlines()]
+    assert [each["score"] for each in lines] == SCORES * 1_000
+    assert len(done["streamed"]["parts"]) >= 3
+    assert (done["streamed"]["ContentType"], done["streamed error"]) == ("application/x-ndjson", 400)
+    assert (json.loads(done["later"]["body"]), done["later"]["id"]) == (expected, "order-8")
     assert done["error"]["OriginalStatusCode"] == 400
     assert json.loads(done["error"]["OriginalMessage"])["error"].startswith("the body is not valid JSON")
 

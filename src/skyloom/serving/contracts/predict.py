@@ -11,6 +11,7 @@ from skyloom.serving.body import decode, read_row
 from skyloom.serving.exchange import Exchange
 from skyloom.serving.formats import media as formats
 from skyloom.serving.formats.media import Media, wanted
+from skyloom.serving.formats.pieces import STREAM
 from skyloom.serving.formats.writing import OUTPUTS, SCORE, outputs_for
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.predict import Prediction
@@ -74,6 +75,9 @@ class Predict:
         if not asked.rows and asked.form == "rows":
             raise Problem(400, "there is no row")
         outputs = outputs_for(media, asked.outputs or (SCORE if media.type == formats.JSON else OUTPUTS))
+        if media.parameters.get(STREAM) == "true":
+            media = Media(media.type, {"header": "present", **media.parameters})
+            return await self._exchange.stream(call, route, asked.rows, media, outputs)
         found = await self._exchange.predict(call, route, asked.rows)
         if media.type != formats.JSON:
             media = Media(media.type, {"header": "present", **media.parameters})

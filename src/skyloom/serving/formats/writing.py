@@ -74,20 +74,27 @@ def written(found: Sequence[Prediction], media: Media, outputs: Sequence[str], s
     if media.type in _TABLES:
         from skyloom.serving.formats.written_tables import table_bytes
 
-        columns = {name: [_OUTPUTS[name](each) for each in found] for name in outputs}
-        return Reply(200, table_bytes(columns, media.type), media.type, headers)
+        return Reply(200, table_bytes(columns_of(found, outputs), media.type), media.type, headers)
     if media.type == formats.JSON:
         return Reply(200, msgspec.json.encode(shape(values_of(found, outputs))), formats.JSON, headers)
     if media.type == formats.LINES:
-        lines = [msgspec.json.encode({name: _OUTPUTS[name](each) for name in outputs}) for each in found]
-        return Reply(200, b"".join(line + b"\n" for line in lines), formats.LINES, headers)
-    return Reply(
-        200, _csv(found, outputs, media.parameters.get("header") == "present"), f"{formats.CSV}; charset=utf-8", headers
-    )
+        return Reply(200, json_lines(found, outputs), formats.LINES, headers)
+    lines = csv_lines(found, outputs, media.parameters.get("header") == "present")
+    return Reply(200, lines, f"{formats.CSV}; charset=utf-8", headers)
 
 
-def _csv(found: Sequence[Prediction], outputs: Sequence[str], header: bool) -> bytes:
-    """No output needs quotes: numbers, true and false, ids."""
+def columns_of(found: Sequence[Prediction], outputs: Sequence[str]) -> dict[str, list[Any]]:
+    """The outputs of predictions by column."""
+    return {name: [_OUTPUTS[name](each) for each in found] for name in outputs}
+
+
+def json_lines(found: Sequence[Prediction], outputs: Sequence[str]) -> bytes:
+    """An object for each prediction, each on a line."""
+    return b"".join(msgspec.json.encode({name: _OUTPUTS[name](each) for name in outputs}) + b"\n" for each in found)
+
+
+def csv_lines(found: Sequence[Prediction], outputs: Sequence[str], header: bool) -> bytes:
+    """A line for each prediction. No output needs quotes: numbers, true and false, ids."""
     lines = [",".join(outputs)] if header else []
     lines += [",".join(_cell(_OUTPUTS[name](each)) for name in outputs) for each in found]
     return "".join(f"{line}\n" for line in lines).encode()

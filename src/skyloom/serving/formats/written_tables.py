@@ -13,7 +13,7 @@ _TYPES = {"score": pa.float64(), "label": pa.bool_(), "receipt": pa.string(), "v
 
 def table_bytes(columns: Mapping[str, list[Any]], kind: str) -> bytes:
     """Columns of answers as Parquet, as an Arrow file or as a stream."""
-    table = pa.table({name: pa.array(values, _TYPES[name]) for name, values in columns.items()})
+    table = table_of(columns)
     sink = io.BytesIO()
     if kind == PARQUET:
         from pyarrow import parquet
@@ -23,3 +23,13 @@ def table_bytes(columns: Mapping[str, list[Any]], kind: str) -> bytes:
     with pa.ipc.new_file(sink, table.schema) if kind == ARROW_FILE else pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue()
+
+
+def table_of(columns: Mapping[str, list[Any]]) -> Any:
+    """Columns of answers as a table of Arrow."""
+    return pa.table({name: pa.array(values, _TYPES[name]) for name, values in columns.items()})
+
+
+def stream_writer(sink: io.BytesIO, schema: Any) -> Any:
+    """What writes tables of a schema to a sink, as one stream."""
+    return pa.ipc.new_stream(sink, schema)
