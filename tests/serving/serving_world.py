@@ -377,7 +377,7 @@ def main() -> None:
         objects=Down(world.objects, folder / "objects-down"),  # type: ignore[arg-type]
         verifier=world.verifier,
         log=BrokenLog(world.log, folder / "disk-full"),  # type: ignore[arg-type]
-        online=Down(world.online, folder / "online-down"),  # type: ignore[arg-type]
+        online=in_redis(options["redis"]) if "redis" in options else Down(world.online, folder / "online-down"),  # type: ignore[arg-type]
         clock=ManualClock(NOW),
         listen=listen,
         limits=msgspec.convert(options.get("limits", {}), Limits),
@@ -399,6 +399,13 @@ def main() -> None:
     if options.get("function"):
         serve_function(services)
     serve(services)
+
+
+def in_redis(url: str) -> Any:
+    from skyloom.stores.online.prompt import PromptOnline
+    from skyloom.stores.online.redis import RedisOnline
+
+    return PromptOnline(RedisOnline(url, prompt=True))
 
 
 def crash_at(distances: dict[str, int]) -> None:
