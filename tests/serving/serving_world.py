@@ -97,7 +97,8 @@ def model_def(name: str = "late", inputs: tuple[InputDef, ...] = INPUTS, logbook
 
 def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) -> bytes:
     """``good``: base + distance / 1000 + landings / 100. ``total`` answers any number
-    (``base`` for a missing one). ``raises`` and ``hangs`` do so when the distance is above 1;
+    (``base`` for a missing one). ``raises`` and ``hangs`` do so when the distance is above 1; ``odd`` answers infinity for a
+    distance of -1 and NaN below that;
     ``slow 5000`` goes 5,000 times round a loop for each row (about a microsecond each), ``lags`` 1,000 times a mile."""
     from onnx import TensorProto, checker, helper
 
@@ -139,6 +140,14 @@ def onnx_model(kind: str, base: float, inputs: tuple[InputDef, ...] = INPUTS) ->
         ]
     elif kind == "good":
         nodes.append(helper.make_node("Identity", ["plain"], ["score"]))
+    elif kind == "odd":
+        constants += [helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])]
+        nodes += [
+            helper.make_node("Add", ["flat_distance", "one"], ["shifted"]),
+            helper.make_node("Log", ["shifted"], ["log"]),
+            helper.make_node("Neg", ["log"], ["grown"]),
+            helper.make_node("Max", ["plain", "grown"], ["score"]),
+        ]
     elif kind == "raises":
         nodes.append(helper.make_node("Gather", ["two", "whole"], ["picked"]))
         nodes.append(helper.make_node("Add", ["plain", "picked"], ["score"]))

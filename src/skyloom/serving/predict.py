@@ -26,6 +26,8 @@ _T = TypeVar("_T")
 
 _QUARANTINED_S = 60.0
 """When to ask again for a version that is quarantined: somebody has to release another one first."""
+_SHOWN = 60
+"""As much of a request's key is told when it is one of several that could not be answered."""
 
 
 class Prediction(NamedTuple):
@@ -70,7 +72,8 @@ class Predictor:
         """The answers to rows (typed values in the order of the request's schema), all from one release.
 
         Raises `Problem`: 422 for a row older than the features reach back, 503 when receipts could not be kept, 500 when
-        a version broke (the receipt says how).
+        a version broke on one of them (its receipt says how): by an error, or by a score that is no finite number. Rows that
+        are asked together are answered together, or none is: most contracts have no place for a row without an answer.
         """
         if self._logbook.refuses(route.policy):
             raise Problem(503, UNLOGGED)
@@ -147,7 +150,10 @@ class Predictor:
             self._metrics.refused.labels(broken.model, "quarantined").inc(len(receipts))
             raise Problem(503, f"{broken.model} v{broken.version} is {reason}", retry_s=_QUARANTINED_S)
         if broken is not None:
-            raise Problem(500, f"{broken.model} v{broken.version} could not answer ({broken.error}); receipt {broken.id}")
+            which = f" {broken.key[:_SHOWN]!r}" if len(receipts) > 1 else ""
+            raise Problem(
+                500, f"{broken.model} v{broken.version} could not answer{which} ({broken.error}); receipt {broken.id}"
+            )
         return [_prediction(route, arm, receipt) for arm, receipt in done]
 
     def _receipt(
