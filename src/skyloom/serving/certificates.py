@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import json
 import os
-import ssl
 import stat
 import subprocess
 import sys
@@ -145,15 +144,6 @@ def held(pair: Pair) -> Generator[tuple[TlsContext, list[int]]]:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def trusting(certificate: Path) -> ssl.SSLContext:
-    """For a client on the same machine, which knows the server by its very certificate, whatever names that has."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.load_verify_locations(certificate)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    return context
 
 
 def _read(what: str, path: Path) -> bytes:

@@ -32,9 +32,15 @@ class RotatingServer:
     """
 
     def __init__(
-        self, begin: Callable[[Pair], HttpServer], watch: CertificateWatch, listener: socket.socket, limits: Limits
+        self,
+        begin: Callable[[Pair], HttpServer],
+        watch: CertificateWatch,
+        listener: socket.socket,
+        limits: Limits,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._begin, self._watch = begin, watch
+        """``on_change`` is called when there is a new pair."""
+        self._begin, self._watch, self._on_change = begin, watch, on_change
         self._linger_s, self._look_s = limits.linger_seconds, limits.look_seconds
         self._port = listener.getsockname()[1]
         self._turns: list[_Turn] = []
@@ -44,7 +50,7 @@ class RotatingServer:
 
     async def serve(self) -> None:
         """Until `stop`; then until the connections of all servers have ended."""
-        self._turn(self._watch.now)
+        self._turns.append(_Turn(self._begin(self._watch.now), self._watch.now))
         ending = asyncio.create_task(self._ending.wait())
         while not self._ending.is_set():
             newest = self._turns[-1]
@@ -69,28 +75,33 @@ class RotatingServer:
         for turn in self._turns[-1:]:
             turn.server.stop_accepting()
 
-    def _turn(self, pair: Pair) -> None:
-        self._turns.append(_Turn(self._begin(pair), pair))
-
     async def _look(self, newest: "_Turn") -> None:
         await asyncio.to_thread(self._watch.look)
         pair = self._watch.now
         if pair is newest.pair or self._ending.is_set() or len(self._turns) > _MOST or not _descriptors_are_left():
             return
-        self._turn(pair)
-        newest.server.stop_accepting()
+        following = self._begin(pair)
+        newest.server.stop_accepting()  # who connects waits in the socket's queue until the next one accepts
+        newest.left = await asyncio.to_thread(self._accepted_by_the_last)
+        if self._ending.is_set():
+            return
+        self._turns.append(_Turn(following, pair))
+        self._on_change()
         leaving = asyncio.create_task(self._leave(newest))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
 
+    def _accepted_by_the_last(self) -> dict[int, int]:
+        older = {each for turn in self._turns[:-1] for each in turn.left.items()}
+        return dict(accepted(self._port).items() - older)
+
     async def _leave(self, turn: "_Turn") -> None:
         """End a server once its connections have ended, or its time is over."""
-        left = await asyncio.to_thread(accepted, self._port)
         for within_s in (self._linger_s, _GOODBYE_S):
             deadline = time.monotonic() + within_s
-            while left and time.monotonic() < deadline:
+            while turn.left and time.monotonic() < deadline:
                 await asyncio.sleep(min(self._look_s, within_s))
-                left = {number: inode for number, inode in left.items() if _inode(number) == inode}
+                turn.left = {number: inode for number, inode in turn.left.items() if _inode(number) == inode}
             turn.server.say_goodbye()
         turn.server.stop()
         await asyncio.wait({turn.serving})
@@ -102,6 +113,8 @@ class _Turn:
 
     def __init__(self, server: HttpServer, pair: Pair) -> None:
         self.server, self.pair = server, pair
+        self.left: dict[int, int] = {}
+        """Its connections, once it accepts no more: descriptor -> inode."""
         self.serving = asyncio.create_task(server.serve())
 
 

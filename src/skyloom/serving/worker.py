@@ -29,6 +29,7 @@ from skyloom.serving.listener import HttpServer, listening
 from skyloom.serving.loader import Around, Loader
 from skyloom.serving.logbook import Logbook
 from skyloom.serving.logs import log_to_stderr
+from skyloom.serving.loop import run
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
 from skyloom.serving.predict import Predictor
@@ -66,7 +67,7 @@ def serve(services: Services) -> NoReturn:
     """
     log_to_stderr(services.watching.logs)
     sys.setswitchinterval(_SWITCH_S)
-    clean = asyncio.run(Worker(services).run())
+    clean = run(Worker(services).run())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if clean else 1)  # Granian's threads may still run, and cannot outlive an interpreter that is taken apart
@@ -124,7 +125,7 @@ class Worker:
             _spare_the_collector()
             grpc = await self._grpc(certificates)
             self._obedience.start(lambda: loop.call_soon_threadsafe(self._services.on_ready))
-            server = self._server(listener, certificates)
+            server = self._server(listener, certificates, grpc)
             serving = asyncio.create_task(server.serve())
             ending = asyncio.create_task(asked_to_end.wait())
             await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -144,7 +145,9 @@ class Worker:
         files = self._services.tls
         return None if files is None else await asyncio.to_thread(CertificateWatch, files, self._metrics.registry)
 
-    def _server(self, listener: socket.socket, certificates: CertificateWatch | None) -> HttpServer | RotatingServer:
+    def _server(
+        self, listener: socket.socket, certificates: CertificateWatch | None, grpc: "GrpcServer | None"
+    ) -> HttpServer | RotatingServer:
         limits = self._services.limits
         head_ms = int(limits.head_seconds * 1e3)
         if certificates is None:
@@ -153,7 +156,9 @@ class Worker:
         def begin(pair: Pair) -> HttpServer:
             return HttpServer(copy.copy(self._app), listener, head_ms=head_ms, pair=pair)
 
-        return RotatingServer(begin, certificates, listener, limits)
+        if grpc is None:
+            return RotatingServer(begin, certificates, listener, limits)
+        return RotatingServer(begin, certificates, listener, limits, grpc.renew)
 
     async def _grpc(self, certificates: CertificateWatch | None) -> "GrpcServer | None":
         """The gRPC server, listening, where one is wanted."""

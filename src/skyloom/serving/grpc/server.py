@@ -5,6 +5,7 @@ HTTP/2 is spoken by `connection`, not by the package grpc: one row takes a fifth
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from importlib.resources import files
 
 from skyloom.kernel.errors import UsageError
@@ -22,6 +23,7 @@ _BACKLOG = 1_024
 _CONNECTIONS = 16_384
 _LEAVING_S = 0.2
 """How long clients have to go elsewhere before new calls are refused (they send those again by themselves)."""
+_HANDSHAKE_S = 10.0
 _LOOK_S = 0.01
 _SWEEP_S = 5.0
 
@@ -59,7 +61,13 @@ class GrpcServer:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                self._connection, listen.address, listen.port, backlog=_BACKLOG, reuse_port=True, ssl=tls
+                self._connection,
+                listen.address,
+                listen.port,
+                backlog=_BACKLOG,
+                reuse_port=True,
+                ssl=tls,
+                ssl_handshake_timeout=_HANDSHAKE_S if tls else None,
             )
         except OSError as error:
             raise UsageError(
@@ -69,6 +77,19 @@ class GrpcServer:
             ) from error
         self._sweep()
         return int(self._server.sockets[0].getsockname()[1])
+
+    def renew(self) -> None:
+        """Send clients to new connections, since certificates have changed: those that there are end once the calls that
+        were begun on them are answered. Clients of gRPC do that by themselves, and no call fails."""
+        leaving = list(self._connections)
+        for each in leaving:
+            each.announce_end()
+        asyncio.get_running_loop().call_later(_LEAVING_S, self._finish, leaving)
+
+    def _finish(self, leaving: Sequence[Connection]) -> None:
+        for each in leaving:
+            if each in self._connections:
+                each.finish()
 
     async def stop(self, within_s: float) -> None:
         """Take no more connections, send clients elsewhere, and wait for the calls that were begun; what is not done within
