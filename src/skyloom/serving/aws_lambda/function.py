@@ -13,6 +13,7 @@ from skyloom.kernel.errors import SkyloomError, Transient, UsageError
 from skyloom.serving.aws_lambda.loop import Loop
 from skyloom.serving.aws_lambda.runtime import Fault, RuntimeApi
 from skyloom.serving.logs import log_to_stderr
+from skyloom.serving.loop import run
 from skyloom.serving.services import Services
 from skyloom.serving.worker import Worker
 
@@ -43,7 +44,7 @@ def serve_function(services: Services) -> NoReturn:
     """
     log_to_stderr(services.watching.logs)
     contracts = tuple(dict.fromkeys((*services.contracts, _CONTRACT)))
-    clean = asyncio.run(Function(replace(services, contracts=contracts)).run())
+    clean = run(Function(replace(services, contracts=contracts)).run())
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0 if clean else 1)
