@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.services.fixtures import NOTES, kafka, kafka_broker, new_kafka, new_redis, postgresql_server, redis_server
+from tests.services.fixtures import NOTES, kafka, kafka_broker, new_kafka, new_redis, postgresql_server, promtool, redis_server
 
-__all__ = ["kafka", "kafka_broker", "new_kafka", "new_redis", "postgresql_server", "redis_server"]
+__all__ = ["kafka", "kafka_broker", "new_kafka", "new_redis", "postgresql_server", "promtool", "redis_server"]
 
 _NOTES = "services"
 

@@ -1,4 +1,4 @@
-"""Redis, Kafka and PostgreSQL for a person, until Ctrl-C: ``python -m tests.services``; ``prepare`` brings Kafka's jars."""
+"""Redis, Kafka and PostgreSQL until Ctrl-C: ``python -m tests.services``; ``prepare`` brings Kafka's jars and promtool."""
 
 # ruff: noqa: T201
 
@@ -12,13 +12,15 @@ from pathlib import Path
 from tests.services.kafka import KafkaServer, jars, java
 from tests.services.postgresql import USER, PostgresqlServer
 from tests.services.process import Missing, free_port
+from tests.services.prometheus import brought_promtool
 from tests.services.redis import RedisServer
 
 REDIS_PORT, KAFKA_PORT, POSTGRESQL_PORT = 6379, 9092, 5432
 
 
 def prepare() -> None:
-    """Bring Kafka's jars."""
+    """Bring the program that knows Prometheus' rules, and Kafka's jars."""
+    print(f"promtool is {brought_promtool()}")
     java()
     print(f"Kafka's jars are in {jars()}")
 

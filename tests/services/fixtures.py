@@ -12,6 +12,7 @@ from tests.services.kafka import ENABLE as ENABLE_KAFKA
 from tests.services.kafka import KafkaServer, MockKafka
 from tests.services.postgresql import PostgresqlServer
 from tests.services.process import REQUIRED, Missing
+from tests.services.prometheus import promtool_path
 from tests.services.redis import RedisServer
 
 NOTES: pytest.StashKey[list[str]] = pytest.StashKey()
@@ -67,6 +68,15 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
             unavailable(str(missing))
         yield server
         server.stop(kill=True)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' program that checks and tests rules, and looks at metrics."""
+    try:
+        return promtool_path()
+    except Missing as missing:
+        unavailable(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,7 @@ SECTIONS: dict[str, dict[str, Entry]] = {
         "receipt": Entry("skyloom.cli.receipt:receipt", "What a prediction was made of."),
         "replay": Entry("skyloom.cli.receipt:replay", "A prediction computed again, and compared."),
         "monitor": Entry("skyloom.cli.monitor:monitor", "Health, quality with matured labels, drift, skew."),
+        "dashboards": Entry("skyloom.cli.dashboards:dashboards", "A Grafana dashboard and Prometheus alert rules."),
     },
     "Govern": {
         "keys": Entry("skyloom.cli.keys:app", "Create, list and revoke API keys."),
