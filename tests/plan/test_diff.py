@@ -70,6 +70,7 @@ models = st.builds(
     loops,
     names,
     logbook=st.builds(LogbookDef, few, columns, columns, st.sampled_from(["drop", "refuse"])),
+    max_latency_ms=millis,
 )
 
 

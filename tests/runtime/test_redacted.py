@@ -96,6 +96,17 @@ def test_what_is_kept_is_what_is_declared_now(platform: Platform):
     assert released[1].routes[MODEL].model.logbook == LogbookDef(redact=("price",), when_full="refuse")
 
 
+def test_what_is_promised_is_what_is_declared_now(platform: Platform):
+    reconcile(platform, actor="tester")
+    declare(platform, 'None, max_latency="75ms"')
+    assert reconcile(platform, actor="tester")
+    from skyloom.delivery.release import current
+
+    released = current(platform.objects, platform.verifier)
+    assert released is not None
+    assert released[1].routes[MODEL].model.max_latency_ms == 75
+
+
 def declare(platform: Platform, logbook: str) -> None:
     """Apply the project with another logbook."""
     file = platform.directory / "churn.py"
