@@ -60,7 +60,7 @@ class Exchange:
     async def read(self, call: Call, route: LoadedRoute, longest: int = 0) -> Asked:
         """The rows of a call's body. Raises `Problem` for what is no rows of the model's schema, and with 503 for a heavy
         body while too many requests are under way."""
-        self._answering.require_room(route, len(call.body))
+        self.require_room(call, route)
         media = media_of(call.content_type)
         kind = kind_of(media)
         encoding = call.headers.get("content-encoding", "")
@@ -71,6 +71,10 @@ class Exchange:
             return read(kind, media, route.rows, route.source, body)
 
         return await self.done(size, unpacked)
+
+    def require_room(self, call: Call, route: LoadedRoute) -> None:
+        """Raise `Problem` with 503 for a heavy body while too many requests are under way."""
+        self._answering.require_room(route, len(call.body))
 
     async def predict(self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
         """The answers to rows; as `Answering.predict`."""

@@ -45,7 +45,7 @@ class AwsLambda:
 
     async def take(self, call: Call) -> Reply:
         """Raises `Problem` and `SkyloomError` for an event that failed as a whole: whoever sent it sends it again."""
-        event: Any = decode(call.body)
+        event: Any = await self._exchange.done(len(call.body), decode, call.body)
         route = self._exchange.route(call)
         kind = records.kind_of(event)
         if kind == records.NOTHING:

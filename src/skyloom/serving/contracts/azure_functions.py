@@ -42,7 +42,7 @@ class AzureFunctions:
         return [Endpoint("POST", "/{function}", "predict", self.take, longest=_LONGEST)]
 
     async def take(self, call: Call) -> Reply:
-        sent: _Sent = decode(call.body, _Sent)
+        sent: _Sent = await self._exchange.done(len(call.body), decode, call.body, _Sent)
         data = _only(sent.data)
         if not (isinstance(data, dict) and "Method" in data and "Body" in data):
             return _outcome(await self._predicted(call, data))
@@ -56,7 +56,7 @@ class AzureFunctions:
         return _outcome(value, {OUTPUT: {"statusCode": status, "headers": headers, "body": value}})
 
     async def _predicted(self, call: Call, data: Any) -> dict[str, Any]:
-        body = _body(data)
+        body = await self._exchange.done(len(call.body), _body, data)
         sent = call._replace(parameters=self._named(call), body=body, content_type=formats.JSON, headers={})
         route = self._exchange.route(sent)
         asked = await self._exchange.read(sent, route, _LONGEST)

@@ -61,14 +61,12 @@ class CloudEvents:
     async def take(self, call: Call) -> Reply:
         media = call.content_type.partition(";")[0].strip().lower()
         if media == BATCH:
-            events: list[Event] = decode(call.body, list[Event])
-            answers = await self._answers(call, [(each, _sent(call, each)) for each in _few(events)])
+            answers = await self._answers(call, await self._exchange.done(len(call.body), _of_batch, call))
             return Reply(200, msgspec.json.encode(answers), f"{BATCH}; charset=utf-8")
         if media.startswith("application/cloudevents"):
             if media != STRUCTURED:
                 raise Problem(415, f"events come as {STRUCTURED} or {BATCH}, not as {media}")
-            event: Event = decode(call.body, Event)
-            [answer] = await self._answers(call, [(event, _sent(call, event))])
+            [answer] = await self._answers(call, await self._exchange.done(len(call.body), _of_body, call))
             return Reply(200, msgspec.json.encode(answer), f"{STRUCTURED}; charset=utf-8")
         [answer] = await self._answers(call, [(_of_headers(call), call)])
         data = answer.pop("data")
@@ -139,6 +137,16 @@ def _of_headers(call: Call) -> Event:
     if not found["specversion"]:
         raise Problem(400, f"this is no event: it has no header ce-specversion, and is not of the type {STRUCTURED}")
     return Event(found["specversion"], found["id"], found["source"], found["type"])
+
+
+def _of_batch(call: Call) -> list[tuple[Event, Call]]:
+    events: list[Event] = decode(call.body, list[Event])
+    return [(each, _sent(call, each)) for each in _few(events)]
+
+
+def _of_body(call: Call) -> list[tuple[Event, Call]]:
+    event: Event = decode(call.body, Event)
+    return [(event, _sent(call, event))]
 
 
 def _sent(call: Call, event: Event) -> Call:

@@ -19,6 +19,8 @@ from skyloom.serving.table import Endpoint
 from skyloom.serving.wire import Call, Problem, Reply, reply
 
 _PLAIN = frozenset({"application/json", "", "application/json; charset=utf-8", "application/x-www-form-urlencoded"})
+_LIGHT = 16_384
+"""Bodies of up to so many bytes are looked at on the event loop itself."""
 _ANY = frozenset({"", "*/*", "application/json"})
 
 
@@ -54,7 +56,8 @@ class Predict:
         plain = call.content_type in _PLAIN and call.body.startswith(b"{")
         if not plain or call.headers.get("accept", "") not in _ANY:
             return await self._exchanged(call, route)
-        many = _instances(call.body)
+        light = len(call.body) <= _LIGHT
+        many = _instances(call.body) if light else await self._answering.aside(len(call.body), _instances, call.body)
         if many is None:
             try:
                 row = read_row(route.rows, call.body)

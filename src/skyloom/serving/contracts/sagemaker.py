@@ -69,7 +69,7 @@ class SageMaker:
 
     async def invocations(self, call: Call) -> Reply:
         """Rows of any format, or tensors. Custom attributes and the inference id come back as they came."""
-        if self._tensors.sent(call):
+        if await self._tensors.sent(call):
             answer = await self._tensors.answer(call)
         else:
             answer = await self._exchange.exchange(call, _predictions, self._default(call), self._payload_mb * 2**20)

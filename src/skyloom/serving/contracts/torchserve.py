@@ -45,7 +45,9 @@ class TorchServe:
         return reply({"status": "Unhealthy" if unhealthy else "Healthy"}, 503 if unhealthy else 200)
 
     async def predictions(self, call: Call) -> Reply:
-        sent = _unformed(call) if call.content_type.lower().startswith("multipart/form-data") else call
+        sent = call
+        if call.content_type.lower().startswith("multipart/form-data"):
+            sent = await self._exchange.done(len(call.body), _unformed, call)
         alone = sent.body.lstrip().startswith(b"{")
         return await self._exchange.exchange(sent, lambda values: _own(values, alone), longest=_LONGEST)
 

@@ -47,7 +47,7 @@ class Vertex:
 
     async def predict(self, call: Call) -> Reply:
         asked = call._replace(parameters={})  # the words of the path are ids of Vertex's, and name no model
-        if self._tensors.sent(asked):
+        if await self._tensors.sent(asked):
             return await self._tensors.answer(asked)
         return await self._exchange.exchange(asked, _predictions, longest=_LONGEST)
 
