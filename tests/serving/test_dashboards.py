@@ -79,6 +79,12 @@ def test_every_meter_that_is_named_is_there(known: dict[str, set[str]]):
     assert named - set(known) == set()
 
 
+def test_every_meter_that_the_documentation_names_is_there(known: dict[str, set[str]]):
+    page = (Path(__file__).parents[2] / "docs" / "observability.md").read_text()
+    families = {re.sub(r"_(bucket|sum|count)$", "", name) for name in known}
+    assert set(re.findall(r"`(skyloom_\w+)", page)) <= families
+
+
 def test_labels_that_select_are_labels_of_the_meters(known: dict[str, set[str]]):
     for expression in expressions():
         for name, selected in re.findall(r"\b(skyloom_\w+)\{([^}]*)\}", expression):
