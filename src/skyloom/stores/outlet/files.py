@@ -16,7 +16,6 @@ from skyloom.ports.outlet import Finished, Outlet
 from skyloom.stores.files import sync_folder, writable
 
 _MOST = 2**20
-"""Rows of one file of a folder."""
 
 
 class FileOutlet:
@@ -86,7 +85,7 @@ class FolderOutlet:
             with writable(self.path.parent):
                 shutil.rmtree(scratch, ignore_errors=True)
                 scratch.mkdir()
-                _write_parts(scratch, table)
+                write_parts(scratch, table)
                 sync_folder(scratch)
                 os.replace(scratch, self.path)
                 sync_folder(self.path.parent)
@@ -94,18 +93,22 @@ class FolderOutlet:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _write_parts(folder: Path, table: Finished) -> None:
-    """Files of up to `_MOST` rows; one without rows where there is none."""
-    batches, number = table.batches(), 0
-    batch = next(batches, None)
-    while batch is not None or number == 0:
-        path, rows = folder / _part(number, table.run), 0
+def write_parts(folder: Path, table: Finished) -> list[tuple[Path, int]]:
+    """Parquet files of up to 2**20 rows, on the disk, and how many rows each has; one without rows where there is none.
+
+    The same run writes the same names again.
+    """
+    batches = table.batches()
+    batch, parts = next(batches, None), list[tuple[Path, int]]()
+    while batch is not None or not parts:
+        path, rows = folder / _part(len(parts), table.run), 0
         with _parquet(path, table.schema) as writer:
             while batch is not None and (rows == 0 or rows + batch.num_rows <= _MOST):
                 writer.write_batch(batch)
                 rows, batch = rows + batch.num_rows, next(batches, None)
         _sync(path)
-        number += 1
+        parts.append((path, rows))
+    return parts
 
 
 def _part(number: int, run: str) -> str:
