@@ -54,7 +54,7 @@ def flows(traffic: Traffic) -> None:
 
 def kill_child(up: Up, name: str) -> None:
     """Kill a process; return when another has taken its place and is ready."""
-    killed = up.children()[name]
+    killed = until(lambda: up.children().get(name), f"{name} does not run")
     os.kill(killed, signal.SIGKILL)
     fresh = until(lambda: (now := up.children().get(name)) != killed and now, f"{name} is not started again")
     until(lambda: f"ready (process {fresh})" in up.said(), f"{name} is not ready again")

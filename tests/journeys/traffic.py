@@ -9,7 +9,8 @@ from tests.journeys.journey import PATIENCE_S, Up, now_ms
 
 
 class Traffic:
-    """Asks and reports in turn, from a thread, until `stop`. Not before an event is acknowledged does the next one come.
+    """Asks and reports in turn, from a thread, until `stop`, or until ``up`` has ended, as when a test fails. Not
+    before an event is acknowledged does the next one come.
 
     ``answered``: prediction ids by order, in the order of the answers; ``reported``: deliveries that were acknowledged.
     """
@@ -31,7 +32,7 @@ class Traffic:
 
     def _run(self) -> None:
         number = 0
-        while not self._stop.is_set():
+        while self._goes_on():
             id, shop = f"{self._name}-{number}", f"shop{number % 4}"
             asked = self._send(
                 "/predict/late", {"order_id": id, "placed": now_ms(), "shop": shop, "amount": 5.0 + number % 50}
@@ -39,18 +40,21 @@ class Traffic:
             if asked is not None:
                 self.answered[id] = asked["id"]
             report = {"order_id": id, "delivered": now_ms(), "shop": shop, "delay": number % 7 - 2.0}
-            while not self._stop.is_set():
+            while self._goes_on():
                 if self._send("/events/deliveries", report) is not None:
                     self.reported.append(id)
                     break
             number += 1
+
+    def _goes_on(self) -> bool:
+        return not self._stop.is_set() and self._up.process.returncode is None
 
     def _send(self, path: str, body: object) -> Any:
         """The answer, or ``None`` when the server went away or cannot write now; any other answer is a fault."""
         try:
             status, answer = self._up.serving.post(path, body)
         except (OSError, HTTPException, ValueError):
-            return None
+            status, answer = 503, None
         if status in (200, 202):
             return answer
         if status != 503:
