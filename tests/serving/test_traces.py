@@ -139,7 +139,7 @@ def test_what_is_recorded(traced: Traced, told: str, flight: dict[str, Any]):
         assert traced.server.ask("GET", "/openapi.json", None, headers)[0] == 200
     assert traced.server.ask("GET", "/nowhere", None, {"traceparent": told})[0] == 404
     [last] = traced.spans(trace_of(told), 1)  # they are sent in order
-    assert (last.name, last.parent_span_id.hex(), last.status.code) == ("GET unknown", PARENT, 0)
+    assert (last.name, last.parent_span_id.hex(), last.status.code) == ("GET", PARENT, 0)
     fresh = [span for span in traced.collector.spans[seen:] if span.name == "GET /openapi.json"]
     assert [(span.trace_state, span.parent_span_id) for span in fresh] == [("", b"")] * 3
     assert len({span.trace_id for span in fresh} | {last.trace_id}) == 4
@@ -210,7 +210,7 @@ def trace(metrics: Metrics, exporter: Exporter, count: int) -> None:
 
     watch = Watch(Watching("http://127.0.0.1:9", 1.0), exporter)
     for _ in range(count):
-        watch.end(watch.begin({}), over_http(Request(), "/x", 200), 0.0)
+        watch.end(watch.begin({}), 0.0, over_http, Request(), "/x", 200)
 
 
 def dropped(metrics: Metrics, reason: str) -> float | None:
@@ -247,6 +247,21 @@ def test_the_extra_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch):
 def test_nothing_is_answered_where_nothing_is_on(served: tuple[World, ServerProcess]):
     _, server = served
     assert "x-request-id" not in server.whole("GET", "/health/live", b"", {"X-Request-Id": "r-1"})[1]
+
+
+def test_a_method_that_nobody_knows_is_kept_out_of_names():
+    class Request:
+        method, path, scheme = "BREW", "/pot", "http"
+
+    told = over_http(Request(), "unknown", 404)
+    assert told.name == "HTTP"
+    assert told.attributes == {
+        "http.request.method": "_OTHER",
+        "http.request.method_original": "BREW",
+        "http.response.status_code": 404,
+        "url.path": "/pot",
+        "url.scheme": "http",
+    }
 
 
 HEX = "0123456789abcdef"

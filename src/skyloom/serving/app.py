@@ -22,7 +22,7 @@ from skyloom.serving.ratelimit import Rates
 from skyloom.serving.router import pin_of
 from skyloom.serving.services import Limits
 from skyloom.serving.table import OPEN, Endpoint, Found, Table
-from skyloom.serving.traces import HEADER, Watch, over_http
+from skyloom.serving.traces import HEADER, UNKNOWN, Watch, over_http
 from skyloom.serving.wire import Call, Problem, Reply, presented_key, problem, status_of
 
 _rsgi_any: Any = _rsgi  # its exceptions are re-exported unseen by type checkers
@@ -80,7 +80,7 @@ class App:
     async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
         started = time.perf_counter()
         self._life.in_flight += 1
-        route, explain, retry_s, now = "unknown", problem, 1.0, None
+        route, explain, retry_s, now = UNKNOWN, problem, 1.0, None
         try:
             if self._watch is not None:
                 now = self._watch.begin(scope.headers)
@@ -108,7 +108,7 @@ class App:
         counted.inc()
         timed.observe(time.perf_counter() - started, now.exemplar if now is not None else None)
         if now is not None and self._watch is not None:
-            self._watch.end(now, over_http(scope, route, answer.status), started)
+            self._watch.end(now, started, over_http, scope, route, answer.status)
 
     async def _stream(
         self, protocol: Protocol, answer: Reply, more: AsyncIterator[bytes], headers: list[tuple[str, str]]

@@ -85,7 +85,7 @@ class Around:
         """What `begin` began."""
         if now is not None and self.watch is not None:
             path: str = call.metadata.get(":path", "")
-            self.watch.end(now, over_grpc(path.removeprefix("/"), code.name), started)
+            self.watch.end(now, started, over_grpc, path.removeprefix("/"), code.name)
 
     async def read(self, kind: Any, message: Message, call: Called) -> Any:
         """A message of a class. Raises `Problem` for what is none."""

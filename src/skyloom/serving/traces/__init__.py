@@ -4,11 +4,12 @@ from skyloom.serving.traces.exporter import Exporter
 from skyloom.serving.traces.logbook import TracedLogbook
 from skyloom.serving.traces.request_ids import HEADER
 from skyloom.serving.traces.underway import UNDER_WAY, Recording, Underway, carried, recording
-from skyloom.serving.traces.watch import Answered, Watch, over_grpc, over_http
+from skyloom.serving.traces.watch import UNKNOWN, Answered, Watch, over_grpc, over_http
 
 __all__ = [
     "HEADER",
     "UNDER_WAY",
+    "UNKNOWN",
     "Answered",
     "Exporter",
     "Recording",

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from skyloom.serving.services import Watching
@@ -12,6 +13,8 @@ from skyloom.serving.traces.request_ids import HEADER, sane
 from skyloom.serving.traces.underway import UNDER_WAY, Recording, Underway
 from skyloom.serving.wire import Headers
 
+UNKNOWN = "unknown"
+"""The route of a request that no contract answers."""
 REQUESTS = "skyloom.requests"
 """The logger of the lines about requests."""
 
@@ -60,18 +63,21 @@ class Watch:
         UNDER_WAY.set(now)
         return now
 
-    def end(self, now: Underway, answered: Answered, began: float) -> None:
-        """The request is answered, and took from ``began`` (of `time.perf_counter`) until now."""
-        kept = now.recording
+    def end(self, now: Underway, began: float, told: Callable[..., Answered], *of: Any) -> None:
+        """The request is answered, and took from ``began`` (of `time.perf_counter`) until now; ``told`` says how it went."""
+        if now.recording is not None or self._slow_s is not None:
+            self._tell(now, began, told(*of))
+        UNDER_WAY.set(None)
+
+    def _tell(self, now: Underway, began: float, answered: Answered) -> None:
+        kept, took_s = now.recording, time.perf_counter() - began
         if kept is not None and self._exporter is not None:
             attributes = {**answered.attributes, "skyloom.request_id": now.request_id}
             kept.end(answered.name, began, attributes, answered.error)
             self._exporter.offer(kept)
-        took_s = time.perf_counter() - began
         if self._slow_s is not None and (took_s >= self._slow_s or answered.error is not None):
             fields = {"request": answered.name, "status": answered.status, "seconds": round(took_s, 6)}
             _log.info("%s: %s in %.1f ms", answered.name, answered.status, took_s * 1e3, extra={"fields": fields})
-        UNDER_WAY.set(None)
 
 
 def over_http(asked: Asked, route: str, status: int) -> Answered:
@@ -79,18 +85,21 @@ def over_http(asked: Asked, route: str, status: int) -> Answered:
 
     Only what this server did wrong (a status of 500 or above) is an error.
     """
+    known = asked.method in _METHODS
     attributes: dict[str, Any] = {
-        "http.request.method": asked.method if asked.method in _METHODS else "_OTHER",
-        "http.route": route,
+        "http.request.method": asked.method if known else "_OTHER",
         "http.response.status_code": status,
         "url.path": asked.path,
         "url.scheme": asked.scheme,
     }
-    if asked.method not in _METHODS:
+    if not known:
         attributes["http.request.method_original"] = asked.method
+    name = asked.method if known else "HTTP"
+    if route != UNKNOWN:
+        attributes["http.route"], name = route, f"{name} {route}"
     if status < 500:
-        return Answered(f"{asked.method} {route}", attributes, status, None)
-    return Answered(f"{asked.method} {route}", {**attributes, "error.type": str(status)}, status, f"status {status}")
+        return Answered(name, attributes, status, None)
+    return Answered(name, {**attributes, "error.type": str(status)}, status, f"status {status}")
 
 
 def over_grpc(method: str, code: str) -> Answered:
