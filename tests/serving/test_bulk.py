@@ -23,6 +23,7 @@ from skyloom.serving.loaded import LoadedRelease, assemble
 from skyloom.serving.logbook import Policy, Sealed
 from skyloom.serving.predict import Predictor
 from skyloom.serving.tensors import Columns, from_json, from_raw
+from skyloom.serving.traces import UNDER_WAY, Recording, Underway
 from skyloom.serving.wire import Problem
 
 
@@ -103,6 +104,20 @@ rows_of = st.lists(
     max_size=40,
     unique_by=lambda row: row[0],
 )
+
+
+def test_each_arm_that_is_asked_is_a_span(here: Here) -> None:
+    recording = Recording("1" * 32, "2" * 16)
+    token = UNDER_WAY.set(Underway("r", recording.trace_id, recording))
+    try:
+        rows = [(f"r{row}", NOW, 1.0, 2.0, True, 3) for row in range(40)]
+        assert here.bulk.predict(here.two, here.two.routes["sums"], columns(rows)) is not None
+    finally:
+        UNDER_WAY.reset(token)
+        here.receipts()
+    spans = recording.spans
+    assert {(span.name, span.attributes["skyloom.arm"]) for span in spans} == {("model", "champion"), ("model", "canary")}
+    assert sum(int(span.attributes["skyloom.rows"]) for span in spans) == 40
 
 
 @settings(deadline=None, max_examples=60)
