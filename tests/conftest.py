@@ -4,9 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.services.fixtures import NOTES, kafka, kafka_broker, new_kafka, new_redis, postgresql_server, promtool, redis_server
+from tests.services.fixtures import (
+    NOTES,
+    kafka,
+    kafka_broker,
+    new_kafka,
+    new_redis,
+    postgresql_server,
+    promtool,
+    redis_server,
+)
+from tests.shared import made_once
 
-__all__ = ["kafka", "kafka_broker", "new_kafka", "new_redis", "postgresql_server", "promtool", "redis_server"]
+__all__ = ["kafka", "kafka_broker", "made_once", "new_kafka", "new_redis", "postgresql_server", "promtool", "redis_server"]
 
 _NOTES = "services"
 

@@ -1,6 +1,5 @@
-"""Projects for journeys. What is expensive to make is made once for all test processes, and copied."""
+"""Projects for journeys."""
 
-import fcntl
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -10,24 +9,19 @@ from typing import Any
 import pytest
 from tests.journeys import shop
 from tests.journeys.journey import Project, Up
+from tests.shared import Made
 
 
 @pytest.fixture(scope="session")
-def trained_shop(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def trained_shop(made_once: Made) -> Path:
     """The shop, applied, ingested, trained: late v1 is its champion. Not to be changed: see ``trained``."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base if worker_id == "master" else base.parent
-    directory = shared / "shop"
-    with (shared / "shop.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not directory.exists():
-            shutil.rmtree(shared / "shop-unfinished", ignore_errors=True)
-            shop.create(shared / "shop-unfinished")
-            project = Project(shared / "shop-unfinished")
-            for words in (["apply"], ["ingest", "orders"], ["ingest", "deliveries"], ["train", "late"]):
-                project.json(*words)
-            (shared / "shop-unfinished").rename(directory)
-    return directory
+
+    def fill(directory: Path) -> None:
+        shop.create(directory)
+        for words in (["apply"], ["ingest", "orders"], ["ingest", "deliveries"], ["train", "late"]):
+            Project(directory).json(*words)
+
+    return made_once("shop", fill)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from tests.runtime.logged import log_receipts
+from tests.shared import Made
 
 from skyloom.cli.new import create
 from skyloom.delivery.release import current
@@ -30,8 +31,12 @@ NOW_MS = 1_769_904_000_000  # 2026-02-01: every label of the example has come
 
 
 @pytest.fixture(scope="session")
-def trained_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("runtime") / "churn"
+def trained_project(made_once: Made) -> Path:
+    """The project with its champion. Not to be changed: see ``platform``."""
+    return made_once("churn", _train)
+
+
+def _train(directory: Path) -> None:
     create(directory, "churn")
     file = directory / "skyloom.toml"
     file.write_text(file.read_text().replace("[local]", '[local]\nclock = "data"\nprice_per_core_hour = 3600.0\n'))
@@ -44,7 +49,6 @@ def trained_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in ("renewals", "visits", "decisions"):
         ingest(platform, source)
     train_model(platform, MODEL, Request({}), actor="tester")
-    return directory
 
 
 @pytest.fixture
