@@ -1,5 +1,6 @@
 """What all tests may ask for, and what the report says about the services they ran on."""
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,12 @@ from tests.shared import made_once
 __all__ = ["kafka", "kafka_broker", "made_once", "new_kafka", "new_redis", "postgresql_server", "promtool", "redis_server"]
 
 _NOTES = "services"
+
+
+def pytest_configure() -> None:
+    """A shell that runs tests in the background ignores Ctrl-C for them, and so would all that they start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
