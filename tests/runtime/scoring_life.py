@@ -76,8 +76,10 @@ def score_and_die(words: list[str], folders: list[str], at: int, count: str, fau
         if changes and str(arguments[0]).startswith(tuple(folders)):
             point()
 
-    FAULTS[fault]()
-    _plain_scores()
+    FAULTS.get(fault, lambda: None)()
+    if fault != "real scores":
+        _plain_scores()
+    _few_at_once()
     _point_where_tables_are_written(point)
     model, source, target = words
     sys.addaudithook(heard)
@@ -85,11 +87,16 @@ def score_and_die(words: list[str], folders: list[str], at: int, count: str, fau
     Path(count).write_text(str(points))
 
 
-def _plain_scores() -> None:
-    """Few rows a batch, and scores without features, which cost the most and have nothing to do with how a run ends."""
+def _few_at_once() -> None:
     from skyloom.runtime.scoring import scoring
 
     scoring.BATCH = scoring.MOST = 150
+
+
+def _plain_scores() -> None:
+    """Scores without features, which cost the most and have nothing to do with how a run ends."""
+    from skyloom.runtime.scoring import scoring
+
     scoring.Scoring._scores = lambda self, rows: plain(rows)  # type: ignore[method-assign]
 
 
@@ -121,10 +128,6 @@ def _point_where_tables_are_written(point: Callable[[], None]) -> None:
     deltalake.DeltaTable.create_write_transaction = committed  # type: ignore[method-assign]
     sqlalchemy.event.listen(Engine, "before_cursor_execute", lambda *_: point())
     sqlalchemy.event.listen(Engine, "commit", lambda *_: point())
-
-
-def _nothing() -> None:
-    """As it is."""
 
 
 def _parts_count_before_they_are_whole() -> None:
@@ -176,7 +179,6 @@ def _delta_knows_no_run() -> None:
 
 
 FAULTS: dict[str, Callable[[], None]] = {
-    "": _nothing,
     "half parts": _parts_count_before_they_are_whole,
     "no scratch": _answers_go_straight_to_their_file,
     "autocommit": _rows_of_a_database_are_committed_one_by_one,
