@@ -4,12 +4,16 @@ import json
 import logging
 import re
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import yaml
 
 from skyloom.cli.dashboards import FILES, FOLDER
+from skyloom.platform import open_platform
+from skyloom.runtime.serve import services_of
 from skyloom.serving.logs import JsonLines, TextLines
+from skyloom.serving.services import Listen, Watching
 from skyloom.serving.traces import UNDER_WAY, Underway
 from skyloom.spec.profile import Workers, load_profile
 
@@ -25,6 +29,9 @@ def test_the_profile_and_its_keys(tmp_path: Path):
     (tmp_path / "skyloom.toml").write_text(block("toml"))
     serving = load_profile(tmp_path).serving
     assert (serving.traces, serving.trace_share, serving.log_requests_over) == ("http://127.0.0.1:4318", 0.01, 0.5)
+    platform = open_platform(tmp_path)
+    with closing(platform.log), closing(platform.online):
+        assert services_of(platform, Listen()).watching == Watching("http://127.0.0.1:4318", 0.01, True, "json", 0.5)
     keys = re.findall(r"^\| `(\w+)` \|", PAGE.partition("## Metrics")[0], re.MULTILINE)
     assert keys == ["traces", "trace_share", "request_ids", "logs", "log_requests_over"]
     assert set(keys) <= set(Workers.__struct_fields__)

@@ -19,10 +19,20 @@ REDIS_PORT, KAFKA_PORT, POSTGRESQL_PORT = 6379, 9092, 5432
 
 
 def prepare() -> None:
-    """Bring the program that knows Prometheus' rules, and Kafka's jars."""
-    print(f"promtool is {brought_promtool()}")
+    """Bring the program that knows Prometheus' rules, and Kafka's jars: whichever can be, even if the other cannot."""
+    missing: list[str] = []
+    for what, bring in (("promtool is", brought_promtool), ("Kafka's jars are in", _brought_jars)):
+        try:
+            print(what, bring())
+        except Missing as error:
+            missing.append(str(error))
+    if missing:
+        raise Missing("\n".join(missing))
+
+
+def _brought_jars() -> Path:
     java()
-    print(f"Kafka's jars are in {jars()}")
+    return jars()
 
 
 def run() -> None:
