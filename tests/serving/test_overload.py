@@ -114,6 +114,30 @@ def test_who_waits_in_vain_leaves_the_queue() -> None:
     assert asyncio.run(scenario()) == ["run"]
 
 
+def test_a_place_is_kept_while_a_body_is_read() -> None:
+    """Whoever has one is not refused when its body has been read, however many have come meanwhile."""
+    turns = Turns(Metrics(), 0.05)
+
+    async def scenario() -> list[str]:
+        await turns.aside("m", 0.001, str)  # the model is known now
+        turns.lane("m", aside=True, took_s=0.001).gradient.limit = 2
+        with turns.room("m"):
+            with turns.room("m"), pytest.raises(Problem, match="as many requests as it can answer soon"), turns.room("m"):
+                raise AssertionError("there was no third place")
+            gate, loop = asyncio.Event(), asyncio.get_running_loop()
+            hold = asyncio.run_coroutine_threadsafe
+            other = asyncio.create_task(turns.aside("m", 0.001, lambda: hold(gate.wait(), loop).result()))
+            await asyncio.sleep(0)
+            with pytest.raises(Problem), turns.room("m"):
+                raise AssertionError("one is under way, and one is kept")
+        mine = await turns.aside("m", 0.001, str, "answered")
+        gate.set()
+        await other
+        return [mine]
+
+    assert asyncio.run(scenario()) == ["answered"]
+
+
 def test_a_model_that_is_slow_only_sometimes_goes_to_threads(world: World, launch: Any) -> None:
     """Its golden row is quick, so that it begins on the event loop; three long answers there are enough."""
     key, stored = mint(["admin"])

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 from skyloom.ingest.rows import Value
@@ -21,6 +22,7 @@ from skyloom.serving.traces import carried
 
 _T = TypeVar("_T")
 
+_NO_MATTER: AbstractContextManager[None] = nullcontext()
 _FEW = 16
 _LIGHT = 16_384
 _SHORT_S = 0.002
@@ -66,10 +68,10 @@ class Answering:
             )
         return await self._done(columns.count, route, self._by_row, by_column, release, route, columns)
 
-    def require_room(self, route: LoadedRoute, size: int) -> None:
-        """Raise `Problem` with 503 for a body of ``size`` bytes that is not worth reading: too many are under way."""
-        if size > _LIGHT:
-            self._turns.require_room(route.model.name)
+    def room(self, route: LoadedRoute, size: int) -> AbstractContextManager[None]:
+        """A place for a request while its body of ``size`` bytes is read, if that is not light: to ask for a prediction right
+        behind the block. Raises `Problem` with 503 at its begin when too many are under way."""
+        return self._turns.room(route.model.name) if size > _LIGHT else _NO_MATTER
 
     async def aside(self, size: int, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function of a body of ``size`` bytes gives: of many on a thread, so that others are not held up."""

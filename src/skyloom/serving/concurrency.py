@@ -9,12 +9,14 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from skyloom.serving.deadlines import require_time
 from skyloom.serving.metrics import Metrics
+from skyloom.serving.slices import work_long
 from skyloom.serving.wire import Problem
 
 _T = TypeVar("_T")
@@ -80,6 +82,8 @@ class Lane:
         self.name, self.slots = name, slots
         self.gradient = Gradient(slots, took_s, patience_s)
         self.under_way = 0
+        self.coming = 0
+        """How many will be under way when their bodies have been read."""
         self.working = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
         self._mean_s = took_s
@@ -92,7 +96,7 @@ class Lane:
 
     def require_room(self) -> None:
         """Raise `Problem` with 503 when there are enough."""
-        if self.under_way >= self.gradient.limit:
+        if self.under_way + self.coming >= self.gradient.limit:
             self._refused.inc()
             rest_s = self._mean_s * self.under_way / self.slots
             raise Problem(503, f"{self.name} has as many requests as it can answer soon; ask again", retry_s=rest_s)
@@ -117,6 +121,8 @@ class Turns:
         self._spent = 0.0
         self._told = False
         self._mean_s = 0.001
+        self.rounds = 0
+        """How many rounds of the event loop had predictions in them."""
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def here(self, model: str, took_s: float, function: Callable[..., _T], *arguments: Any) -> _T:
@@ -153,10 +159,20 @@ class Turns:
         work.add_done_callback(lambda done: _worked(lane, came, began, done))
         return await asyncio.shield(work)
 
-    def require_room(self, model: str) -> None:
-        """Raise `Problem` with 503 when `aside` would, so that a heavy body need not be read in vain."""
-        if (lane := self._lanes.get((model, True))) is not None:
-            lane.require_room()
+    @contextmanager
+    def room(self, model: str) -> Generator[None]:
+        """Keep a place on a thread of the model's while a heavy body is read, so that none is read in vain. Who was given it
+        asks for it (`aside`) right behind the block. Raises `Problem` with 503 at the begin when there is none."""
+        lane = self._lanes.get((model, True))
+        if lane is None:
+            yield
+            return
+        lane.require_room()
+        lane.coming += 1
+        try:
+            yield
+        finally:
+            lane.coming -= 1
 
     def lane(self, model: str, *, aside: bool, took_s: float) -> Lane:
         """The work on a model, on threads (``aside``) or on the event loop."""
@@ -173,7 +189,7 @@ class Turns:
         """The threads of a model."""
         executor = self._executors.get(model)
         if executor is None:
-            executor = self._executors[model] = ThreadPoolExecutor(THREADS, f"score {model}")
+            executor = self._executors[model] = ThreadPoolExecutor(THREADS, f"score {model}", work_long)
         return executor
 
     async def _turn(self) -> None:
@@ -196,6 +212,7 @@ class Turns:
     def _round(self) -> None:
         """A new round of the event loop: as many of those who wait have their turn as there will be time for."""
         self._told, self._spent = False, 0.0
+        self.rounds += 1
         left = max(1, int(ROUND_S / max(self._mean_s, 1e-6)))
         while self._waiting and left:
             turn = self._waiting.popleft()

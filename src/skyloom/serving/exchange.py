@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from skyloom.ingest.rows import Value
@@ -60,7 +61,6 @@ class Exchange:
     async def read(self, call: Call, route: LoadedRoute, longest: int = 0) -> Asked:
         """The rows of a call's body. Raises `Problem` for what is no rows of the model's schema, and with 503 for a heavy
         body while too many requests are under way."""
-        self.require_room(call, route)
         media = media_of(call.content_type)
         kind = kind_of(media)
         encoding = call.headers.get("content-encoding", "")
@@ -70,11 +70,12 @@ class Exchange:
             body = unpack(call.body, encoding, longest or self.longest)
             return read(kind, media, route.rows, route.source, body)
 
-        return await self.done(size, unpacked)
+        with self.room(call, route):
+            return await self.done(size, unpacked)
 
-    def require_room(self, call: Call, route: LoadedRoute) -> None:
-        """Raise `Problem` with 503 for a heavy body while too many requests are under way."""
-        self._answering.require_room(route, len(call.body))
+    def room(self, call: Call, route: LoadedRoute) -> AbstractContextManager[None]:
+        """A place for a call while its body is read; as `Answering.room`."""
+        return self._answering.room(route, len(call.body))
 
     async def predict(self, call: Call, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
         """The answers to rows; as `Answering.predict`."""

@@ -38,6 +38,7 @@ from skyloom.serving.ratelimit import Rates
 from skyloom.serving.rotation import RotatingServer
 from skyloom.serving.services import Services
 from skyloom.serving.shadow import Shadow
+from skyloom.serving.slices import answer_first, work_long
 from skyloom.serving.standing import PROCESSES, StandingFile
 from skyloom.serving.table import Table
 from skyloom.serving.tls_context import changing_context
@@ -80,7 +81,7 @@ class Worker:
         self._services = services
         limits, clock = services.limits, services.clock
         metrics = self._metrics = Metrics(among_others=services.watching.among_others)
-        executor = ThreadPoolExecutor(4, "work")
+        executor = ThreadPoolExecutor(4, "work", work_long)
         self._life = Life()
         watching = services.watching
         self._exporter = Exporter(watching.traces, metrics) if watching.traces else None
@@ -125,6 +126,7 @@ class Worker:
             _spare_the_collector()
             grpc = await self._grpc(certificates)
             self._obedience.start(lambda: loop.call_soon_threadsafe(self._services.on_ready))
+            answer_first()
             server = self._server(listener, certificates, grpc)
             serving = asyncio.create_task(server.serve())
             ending = asyncio.create_task(asked_to_end.wait())

@@ -50,26 +50,38 @@ class Predict:
         ]
 
     async def predict(self, call: Call) -> Reply:
-        release = call.release
         route = self._exchange.route(call)
-        self._answering.require_room(route, len(call.body))
         plain = call.content_type in _PLAIN and call.body.startswith(b"{")
         if not plain or call.headers.get("accept", "") not in _ANY:
             return await self._exchanged(call, route)
-        light = len(call.body) <= _LIGHT
-        many = _instances(call.body) if light else await self._answering.aside(len(call.body), _instances, call.body)
+        if len(call.body) > _LIGHT:
+            return await self._heavy(call, route)
+        many = _instances(call.body)
         if many is None:
-            try:
-                row = read_row(route.rows, call.body)
-            except Problem:
-                if _is_flask(call.body, route):
-                    return await self._exchanged(call, route)
-                raise
-            found = await self._answering.predict(release, route, [row])
-            return reply(_answer(release, found[0]))
-        rows = await self._answering.aside(len(call.body), _rows, route, many)
-        found = await self._answering.predict(release, route, rows)
-        return await self._answering.aside(len(call.body), _answers, release, found)
+            return await self._one(call, route)
+        found = await self._answering.predict(call.release, route, _rows(route, many))
+        return _answers(call.release, found)
+
+    async def _one(self, call: Call, route: LoadedRoute) -> Reply:
+        try:
+            row = read_row(route.rows, call.body)
+        except Problem:
+            if _is_flask(call.body, route):
+                return await self._exchanged(call, route)
+            raise
+        found = await self._answering.predict(call.release, route, [row])
+        return reply(_answer(call.release, found[0]))
+
+    async def _heavy(self, call: Call, route: LoadedRoute) -> Reply:
+        """A large body: read on a thread once its place is sure, and answered on one."""
+        size = len(call.body)
+        with self._answering.room(route, size):
+            many = await self._answering.aside(size, _instances, call.body)
+            rows = None if many is None else await self._answering.aside(size, _rows, route, many)
+        if rows is None:
+            return await self._one(call, route)
+        found = await self._answering.predict(call.release, route, rows)
+        return await self._answering.aside(size, _answers, call.release, found)
 
     async def _exchanged(self, call: Call, route: LoadedRoute) -> Reply:
         """Bodies and answers of other formats. Tables and lines are answered with all there is to say."""

@@ -70,13 +70,13 @@ class TensorFlowServing:
     async def _predict(
         self, call: Call, route: LoadedRoute, read: Callable[[RowType, bytes], Asked]
     ) -> tuple[Asked, list[Prediction]]:
-        self._exchange.require_room(call, route)
         encoding = call.headers.get("content-encoding", "")
 
         def unpacked() -> Asked:
             return read(route.rows, unpack(call.body, encoding, _LONGEST))
 
-        asked = await self._exchange.done(_LONGEST if encoding else len(call.body), unpacked)
+        with self._exchange.room(call, route):
+            asked = await self._exchange.done(_LONGEST if encoding else len(call.body), unpacked)
         return asked, await self._exchange.predict(call, route, asked.rows)
 
 
