@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from skyloom.kernel.errors import MissingExtra, Refused, Transient, UsageError
+from skyloom.kernel.errors import DataError, MissingExtra, Refused, Transient, UsageError
 from skyloom.kernel.locations import SqlTable, masked, resolved_url
 from skyloom.ports.outlet import Finished, Outlet
 from skyloom.stores.intake.statements import parts_of
@@ -114,10 +114,12 @@ class SqlAlchemyOutlet:
             yield
         except self._sql.exc.SQLAlchemyError as error:
             said = masked(str(getattr(error, "orig", None) or error), self._place.url).partition("\n")[0]
-            raise Transient(
-                f"{self.name} cannot be written: {said}",
-                fix="see that this user may make the table, or insert and delete in it; then try again",
-            ) from error
+            if isinstance(error, self._sql.exc.OperationalError | self._sql.exc.InterfaceError):
+                raise Transient(
+                    f"{self.name} cannot be written now: {said}", fix="try again: the scores are kept"
+                ) from error
+            fix = "see that this user may make the table, insert and delete in it, and that it holds any key and score"
+            raise DataError(f"{self.name} cannot be written: {said}", fix=fix) from error
 
 
 if TYPE_CHECKING:
