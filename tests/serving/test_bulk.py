@@ -21,6 +21,7 @@ from skyloom.serving.body import read_objects
 from skyloom.serving.bulk import BulkPredictor
 from skyloom.serving.loaded import LoadedRelease, assemble
 from skyloom.serving.logbook import Policy, Sealed
+from skyloom.serving.logbook.forwarder import listed
 from skyloom.serving.predict import Predictor
 from skyloom.serving.tensors import Columns, from_json, from_raw
 from skyloom.serving.traces import UNDER_WAY, Recording, Underway
@@ -43,7 +44,7 @@ class Kept:
         return True
 
     def seal(self, policy: Policy, batch: Sealed) -> bool:
-        made = msgspec.msgpack.decode(batch.encode(), type=list[Receipt])
+        made = msgspec.msgpack.decode(listed(batch.rows, bytes(batch.encode())), type=list[Receipt])
         assert len(made) == batch.rows
         self.receipts += made
         return True

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyloom.kernel.records.prediction import Receipt
+from skyloom.serving.logbook.forwarder import listed
 from skyloom.serving.records import Receipts, ids_of
 
 KINDS: dict[str, st.SearchStrategy[Any]] = {
@@ -42,7 +43,7 @@ def test_they_read_back_as_each_alone(data: st.DataObject, count: int) -> None:
     same |= {"as_of": {"a": 1}, "latency_ms": 0.5, "error": None}
     ids = ids_of("p", count)
     named = {f"column {i}": column for i, column in enumerate(request)}
-    made = Receipts(same, ids, units, at_ms, inputs, named, scores).encode()
+    made = listed(count, bytes(Receipts(same, ids, units, at_ms, inputs, named, scores).encode()))
     wanted = [
         Receipt(
             id=ids[row],
@@ -77,7 +78,7 @@ def test_many_rows_and_fields_have_longer_heads() -> None:
     column = np.arange(count, dtype=np.float64)
     named = {f"x{i}": column for i in range(width)}
     receipts = Receipts(same, ids_of("p", count), ["u"] * count, np.arange(count), [column] * width, named, column)
-    read = msgspec.msgpack.decode(receipts.encode(), type=list[Receipt])
+    read = msgspec.msgpack.decode(listed(count, bytes(receipts.encode())), type=list[Receipt])
     assert len(read) == count
     assert read[-1].inputs == (69_999.0,) * width
     assert read[-1].request == dict.fromkeys(named, 69_999.0)

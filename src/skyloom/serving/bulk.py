@@ -5,6 +5,7 @@ shadow. Everything else, and everything that is not plainly right, is left to `P
 explains what is wrong with a value, and one that tells how a version broke.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -192,11 +193,12 @@ def _typed(columns: Columns, schema: Schema) -> dict[str, Column] | None:
     if set(columns.tensors) != set(schema.names):
         return None
     made: dict[str, Column] = {}
-    for field in schema.fields:
-        column = _column(columns.tensors[field.name], field)
-        if column is None:
-            return None
-        made[field.name] = column
+    with np.errstate(over="ignore", invalid="ignore"):
+        for field in schema.fields:
+            column = _column(columns.tensors[field.name], field)
+            if column is None:
+                return None
+            made[field.name] = column
     return made
 
 
@@ -218,7 +220,7 @@ def _column(tensor: Tensor, field: Field) -> Column | None:
 
 
 def _floats(values: NDArray[Any], field: Field) -> Column | None:
-    if bool(np.isfinite(values).all()):
+    if math.isfinite(np.dot(values, values)) or bool(np.isfinite(values).all()):  # a sum of squares may be too large
         return values
     if not field.nullable or bool(np.isinf(values).any()):
         return None
@@ -227,18 +229,23 @@ def _floats(values: NDArray[Any], field: Field) -> Column | None:
 
 def _are_texts(values: Sequence[Any], field: Field) -> bool:
     """Whether all are texts of a length that may be, or missing where they may be; a half of a surrogate pair is none."""
-    if None in values:
+    kinds = set(map(type, values))
+    if type(None) in kinds:
         if not field.nullable:
             return False
         values = [value for value in values if value is not None]
-    if not all(isinstance(value, str) for value in values) or max(map(len, values), default=0) > MAX_TEXT:
+        kinds.remove(type(None))
+    if kinds - {str} or max(map(len, values), default=0) > MAX_TEXT:
         return False
     whole = "".join(values)
     return whole.isascii() or whole.isprintable()
 
 
 def _units(keys: Column) -> Sequence[str]:
-    return [str(key) for key in (keys.tolist() if isinstance(keys, np.ndarray) else keys)]
+    if isinstance(keys, np.ndarray):
+        return list(map(str, keys.tolist()))
+    texts: Any = keys  # of a list that `_are_texts` has seen
+    return texts
 
 
 def _picked(column: Column, positions: _Positions) -> Column:

@@ -4,8 +4,10 @@ A receipt is a map of named fields; those of one answer differ in few of them. W
 has one width (numbers, ids) is laid out by numpy, and only texts and missing values are encoded one by one.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -18,7 +20,14 @@ from skyloom.kernel.records.prediction import Receipt
 Column = NDArray[Any] | Sequence[Value]
 """Values of one column: an array of float64, float32, int64 or bool (none is missing), or a sequence of anything."""
 
-_HEADS = {np.dtype(np.float64): (0xCB, ">f8"), np.dtype(np.float32): (0xCA, ">f4"), np.dtype(np.int64): (0xD3, ">i8")}
+_HEADS = {
+    np.dtype(np.float64): (b"\xcb", np.dtype(">f8")),
+    np.dtype(np.float32): (b"\xca", np.dtype(">f4")),
+    np.dtype(np.int64): (b"\xd3", np.dtype(">i8")),
+}
+_KEPT = 8 << 20
+"""The most bytes that a thread keeps to encode receipts in."""
+_MEMORY = threading.local()
 _FALSE = 0xC2
 _ID_TAIL, _LETTERS = 5, np.frombuffer(b"0123456789abcdefghjkmnpqrstvwxyz", np.uint8)
 _ENCODER = msgspec.msgpack.Encoder()
@@ -36,24 +45,34 @@ class Receipts(NamedTuple):
     request: Mapping[str, Column]
     scores: NDArray[np.float64]
 
-    def encode(self) -> bytes:
-        """All receipts, as MessagePack of a list of `Receipt`."""
-        count, units = len(self.ids), _piece(self.units)
+    def encode(self) -> bytes | memoryview:
+        """All receipts as MessagePack, one after the other. The bytes are this thread's until the next receipts are encoded:
+        memory that is used again need not be had from the system, which costs more than to fill it."""
+        count, known = len(self.ids), dict[int, _Piece]()
+
+        def piece(column: Column) -> _Piece:
+            """Of columns that stand in a receipt more than once, the same."""
+            found = known.get(id(column))
+            if found is None:
+                found = known[id(column)] = _piece(column)
+            return found
+
+        units = piece(self.units)
         made: dict[str, list[_Piece]] = {
-            "id": [_piece(self.ids)],
+            "id": [piece(self.ids)],
             "unit": [units],
             "key": [units],
-            "at_ms": [_piece(self.at_ms)],
-            "inputs": [_head(0x90, 0xDC, len(self.inputs)), *(_piece(each) for each in self.inputs)],
+            "at_ms": [piece(self.at_ms)],
+            "inputs": [_head(0x90, 0xDC, len(self.inputs)), *map(piece, self.inputs)],
             "request": [_head(0x80, 0xDE, len(self.request))],
-            "score": [_piece(self.scores)],
+            "score": [piece(self.scores)],
         }
         for name, column in self.request.items():
-            made["request"] += [_ENCODER.encode(name), _piece(column)]
+            made["request"] += [_ENCODER.encode(name), piece(column)]
         pieces: list[_Piece] = [_head(0x80, 0xDE, len(Receipt.__struct_fields__))]
         for field in Receipt.__struct_fields__:
             pieces += [_ENCODER.encode(field), *(made.get(field) or [_ENCODER.encode(self.same[field])])]
-        return _head(0x90, 0xDC, count) + _joined(pieces, count)
+        return _joined(pieces, count)
 
 
 def ids_of(prefix: str, count: int) -> list[str]:
@@ -64,16 +83,24 @@ def ids_of(prefix: str, count: int) -> list[str]:
     (28, True, '00000', '00001')
     """
     shared = new_id(prefix)[:-_ID_TAIL]
+    return [shared + tail for tail in _tails(1 << max(count - 1, 1).bit_length())[:count]]
+
+
+@lru_cache(maxsize=17)
+def _tails(count: int) -> list[str]:
+    """The last characters of so many ids."""
     shifts = np.arange(5 * (_ID_TAIL - 1), -1, -5)
     tails = _LETTERS[(np.arange(count)[:, None] >> shifts) & 31].tobytes().decode()
-    return [shared + tails[at : at + _ID_TAIL] for at in range(0, count * _ID_TAIL, _ID_TAIL)]
+    return [tails[at : at + _ID_TAIL] for at in range(0, count * _ID_TAIL, _ID_TAIL)]
 
 
 class _Fixed(NamedTuple):
-    """A column whose encoded values have one width: ``head`` says what comes (a bool is nothing more), then a value."""
+    """A column whose encoded values have one width: ``head`` says what comes (a bool is nothing more), then a value, of the
+    type ``stored``."""
 
     head: bytes
     values: NDArray[Any]
+    stored: np.dtype[Any]
 
 
 _Piece = bytes | _Fixed | list[bytes]
@@ -84,20 +111,22 @@ def _piece(column: Column) -> _Piece:
     if not isinstance(column, np.ndarray):
         return _texts(column)
     if column.dtype == bool:
-        return _Fixed(b"", column.astype(np.uint8) + np.uint8(_FALSE))
-    head, dtype = _HEADS[column.dtype.newbyteorder("=")]
-    return _Fixed(bytes([head]), column.astype(dtype))
+        return _Fixed(b"", column.astype(np.uint8) + np.uint8(_FALSE), np.dtype(np.uint8))
+    head, stored = _HEADS.get(column.dtype) or _HEADS[column.dtype.newbyteorder("=")]
+    return _Fixed(head, column, stored)
 
 
 def _texts(values: Sequence[Value]) -> _Piece:
     """Texts of one length, as ids are, lie side by side; anything else is encoded by itself."""
-    lengths = {len(value) if isinstance(value, str) else 0 for value in values}
-    width = lengths.pop() if len(lengths) == 1 else 0
-    joined = "".join(map(str, values)) if 0 < width < 1 << 8 else ""
-    if not joined.isascii() or not joined:
+    if set(map(type, values)) != {str}:
+        return [_ENCODER.encode(value) for value in values]
+    joined, width = "".join(cast("Sequence[str]", values)), len(str(values[0]))
+    one = 0 < width < 1 << 8 and joined.isascii() and set(map(len, cast("Sequence[str]", values))) == {width}
+    if not one:
         return [_ENCODER.encode(value) for value in values]
     head = bytes([0xA0 | width]) if width < 32 else bytes([0xD9, width])
-    return _Fixed(head, np.frombuffer(joined.encode(), f"S{width}"))
+    side_by_side = np.frombuffer(joined.encode(), f"S{width}")
+    return _Fixed(head, side_by_side, side_by_side.dtype)
 
 
 def _head(short: int, long: int, count: int) -> bytes:
@@ -107,7 +136,7 @@ def _head(short: int, long: int, count: int) -> bytes:
     return bytes([long]) + count.to_bytes(2, "big") if count < 1 << 16 else bytes([long + 1]) + count.to_bytes(4, "big")
 
 
-def _joined(pieces: Sequence[_Piece], count: int) -> bytes:
+def _joined(pieces: Sequence[_Piece], count: int) -> bytes | memoryview:
     """All rows one after the other, each with its pieces in order."""
     columns: list[list[bytes]] = []
     fixed: list[bytes | _Fixed] = []
@@ -118,28 +147,58 @@ def _joined(pieces: Sequence[_Piece], count: int) -> bytes:
         else:
             fixed.append(piece)
     if not columns:
-        return _block(fixed, count)[0]
+        return _block(fixed, count)[0].data
     columns.append(_rows(fixed, count))
     return b"".join([part for row in zip(*columns, strict=True) for part in row])
 
 
 def _rows(fixed: Sequence[bytes | _Fixed], count: int) -> list[bytes]:
-    whole, width = _block(fixed, count)
+    block, width = _block(fixed, count)
+    whole = block.tobytes()
     return [whole[start : start + width] for start in range(0, count * width, width)] if width else [b""] * count
 
 
-def _block(fixed: Sequence[bytes | _Fixed], count: int) -> tuple[bytes, int]:
+def _block(fixed: Sequence[bytes | _Fixed], count: int) -> tuple[NDArray[np.uint8], int]:
     """Pieces of fixed width, side by side, row after row, and a row's width: one row with zeros for values is repeated, then
-    the values are laid over it."""
-    row = b"".join([each if isinstance(each, bytes) else each.head + bytes(each.values.itemsize) for each in fixed])
-    width, at = len(row), 0
-    block = bytearray(row * count)
+    the values are laid over it, those of columns that stand at one distance from each other together."""
+    row, placed = bytearray(), list[tuple[int, _Fixed]]()
     for each in fixed:
         if isinstance(each, bytes):
-            at += len(each)
+            row += each
             continue
-        place = at + len(each.head)
-        if count:
-            np.ndarray(count, each.values.dtype, block, place, (width,))[:] = each.values
-        at = place + each.values.itemsize
-    return bytes(block), width
+        row += each.head
+        placed.append((len(row), each))
+        row += bytes(each.stored.itemsize)
+    width = len(row)
+    block = _room(count * width)
+    if count and width:
+        block.reshape(count, width)[:] = np.frombuffer(row, np.uint8)
+        for place, distance, columns in _runs(placed):
+            laid = np.ndarray((count, len(columns)), columns[0].stored, block.data, place, (width, distance))
+            laid[:] = np.array([each.values for each in columns]).T if len(columns) > 1 else columns[0].values[:, None]
+    return block, width
+
+
+def _runs(placed: Sequence[tuple[int, _Fixed]]) -> Iterator[tuple[int, int, list[_Fixed]]]:
+    """Columns of one type at one distance from each other: where the first stands, the distance, the columns."""
+    at = 0
+    while at < len(placed):
+        (place, first), end, distance = placed[at], at + 1, 0
+        while end < len(placed):
+            following, each = placed[end]
+            apart = following - placed[end - 1][0]
+            if each.stored != first.stored or each.values.dtype != first.values.dtype or (distance and apart != distance):
+                break
+            distance, end = apart, end + 1
+        yield place, distance or 1, [each for _, each in placed[at:end]]
+        at = end
+
+
+def _room(size: int) -> NDArray[np.uint8]:
+    """Memory of this thread's, used again and again unless it is much."""
+    if size > _KEPT:
+        return np.empty(size, np.uint8)
+    kept: NDArray[np.uint8] | None = getattr(_MEMORY, "room", None)
+    if kept is None or len(kept) < size:
+        kept = _MEMORY.room = np.empty(min(_KEPT, size * 2), np.uint8)
+    return kept[:size]

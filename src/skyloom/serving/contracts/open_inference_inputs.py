@@ -16,6 +16,7 @@ from skyloom.ingest.limits import MAX_REQUEST_ROWS, too_many
 from skyloom.ingest.rows import Value
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.schema import Field, Schema, Type
+from skyloom.serving.records import ids_of
 from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor, Values
 from skyloom.serving.wire import Problem
 
@@ -91,10 +92,10 @@ def few_rows(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> list[tup
             return None
     if key_at < 0:
         return None
-    first, rows = new_id("k"), list[tuple[Value, ...]]()
+    keys, rows = [new_id("k")] if count == 1 else ids_of("k", count), list[tuple[Value, ...]]()
     for row in range(count):
         whole: list[Value] = [*values[row * width : (row + 1) * width]]
-        for place, value in sorted(((key_at, f"{first}-{row}"), (time_at, now_ms))):
+        for place, value in sorted(((key_at, keys[row]), (time_at, now_ms))):
             whole.insert(place, value)
         rows.append(tuple(whole))
     return rows
@@ -156,8 +157,7 @@ def _column(matrix: Tensor, field: Field, values: Any) -> Tensor:
 
 def _fresh_keys(field: Field, count: int) -> Tensor:
     if field.type is Type.STRING:
-        first = new_id("k")
-        return Tensor(field.name, "BYTES", (count,), [f"{first}-{row}" for row in range(count)])
+        return Tensor(field.name, "BYTES", (count,), ids_of("k", count))
     if field.type is Type.INT:
         first = int.from_bytes(os.urandom(7), "big")
         return Tensor(field.name, "INT64", (count,), first + np.arange(count, dtype=np.int64))

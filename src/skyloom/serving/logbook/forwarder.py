@@ -173,11 +173,6 @@ def listed(count: int, rows: bytes) -> bytes:
     return _list_head(count) + rows
 
 
-def unlisted(count: int, whole: bytes) -> bytes:
-    """The values of a list in MessagePack, one after the other: `listed` undone."""
-    return whole[len(_list_head(count)) :]
-
-
 def _list_head(count: int) -> bytes:
     if count < 16:
         return bytes([0x90 | count])

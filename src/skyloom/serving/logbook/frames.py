@@ -53,6 +53,16 @@ def framed(model: bytes, rows: int, at_ms: int, payload: bytes, seed: int) -> by
     return _HEAD.pack(MAGIC, zlib.crc32(checked, seed)) + checked
 
 
+def frame_head(model: bytes, rows: int, at_ms: int, payload: bytes | memoryview, seed: int) -> bytes:
+    """What stands before the payload in a frame.
+
+    >>> frame_head(b"late", 1, 7, b"receipt", 5) + b"receipt" == framed(b"late", 1, 7, b"receipt", 5)
+    True
+    """
+    rest = _REST.pack(at_ms, len(payload), rows, len(model)) + model
+    return _HEAD.pack(MAGIC, zlib.crc32(payload, zlib.crc32(rest, seed))) + rest
+
+
 def frame_at(found: Bytes, at: int, end: int, seed: int) -> Frame | None:
     """The frame that begins at ``at`` and is over by ``end``; ``None`` when there is no whole one."""
     head = found[at : at + HEAD]

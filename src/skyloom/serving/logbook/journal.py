@@ -88,7 +88,7 @@ class Journal:
             found.append(journal)
         return found
 
-    def write(self, model: bytes, rows: int, at_ms: int, payload: bytes) -> bool:
+    def write(self, model: bytes, rows: int, at_ms: int, payload: bytes | memoryview) -> bool:
         """Keep receipts; ``False`` when there is no room for them on the disk."""
         with self._guard:
             segment = self._segments[-1] if self._segments else None

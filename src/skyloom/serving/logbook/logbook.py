@@ -18,7 +18,7 @@ import msgspec
 from skyloom.kernel.clock import Clock
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.ports import Log
-from skyloom.serving.logbook.forwarder import Forwarder, unlisted
+from skyloom.serving.logbook.forwarder import Forwarder
 from skyloom.serving.logbook.journal import Journal
 from skyloom.serving.logbook.policy import Policy
 from skyloom.serving.metrics import Metrics
@@ -40,10 +40,10 @@ UNLOGGED = "predictions cannot be logged now, and this model makes none without 
 
 
 class Sealed(NamedTuple):
-    """Receipts of one model: ``encode`` gives ``rows`` of them as MessagePack of a list."""
+    """Receipts of one model: ``encode`` gives ``rows`` of them as MessagePack, one after the other."""
 
     rows: int
-    encode: Callable[[], bytes]
+    encode: Callable[[], bytes | memoryview]
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -98,7 +98,7 @@ class Logbook:
 
     def seal(self, policy: Policy, batch: Sealed) -> bool:
         """Keep receipts that are sampled and redacted already."""
-        return not batch.rows or self._keep(policy, batch.rows, unlisted(batch.rows, batch.encode()))
+        return not batch.rows or self._keep(policy, batch.rows, batch.encode())
 
     @property
     def secret(self) -> bytes:
@@ -137,7 +137,7 @@ class Logbook:
                 journal.close()
         return not rows
 
-    def _keep(self, policy: Policy, count: int, payload: bytes) -> bool:
+    def _keep(self, policy: Policy, count: int, payload: bytes | memoryview) -> bool:
         reason = self._without_room()
         if reason is None:
             journal = self._journal

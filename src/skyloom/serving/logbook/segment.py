@@ -11,10 +11,12 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from skyloom.serving.logbook.frames import HEAD, Damage, Frame, framed, frames
+from skyloom.serving.logbook.frames import HEAD, Damage, Frame, frame_head, framed, frames
 
 _NAME = re.compile(r"(\d{10})-([0-9a-f]{8})\.segment")
 _ZEROS = bytes(1 << 16)
+_LARGE = 1 << 15
+"""Payloads of so many bytes are not copied more often than they must be."""
 _Place = tuple[int, int, bytes, int, int]
 
 
@@ -64,13 +66,18 @@ class Segment:
         """The files of segments in a folder, oldest first."""
         return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
 
-    def write(self, model: bytes, rows: int, at_ms: int, payload: bytes) -> bool:
+    def write(self, model: bytes, rows: int, at_ms: int, payload: bytes | memoryview) -> bool:
         """Add a frame; ``False`` when it does not fit any more."""
         at = self.written
         end = at + HEAD + len(model) + len(payload)
         if end > self.size:
             return False
-        self.found[at:end] = framed(model, rows, at_ms, payload, self.seed)
+        if len(payload) < _LARGE:
+            self.found[at:end] = framed(model, rows, at_ms, bytes(payload), self.seed)
+        else:  # its head comes last, without which there is no frame
+            head = frame_head(model, rows, at_ms, payload, self.seed)
+            self.found[at + len(head) : end] = payload  # type: ignore[call-overload]
+            self.found[at : at + len(head)] = head
         self.written = end
         if self._fresh is not None:
             self._fresh.append((at, end, model, rows, at_ms))
