@@ -123,9 +123,9 @@ TARGETS: dict[str, Callable[[Path], pa.Table]] = {
 }
 
 
-def from_sqlite(path: Path) -> pa.Table:
+def from_sqlite(path: Path, table: str = "told") -> pa.Table:
     with contextlib.closing(sqlite3.connect(path)) as database:
-        found = database.execute("SELECT * FROM told ORDER BY rowid")
+        found = database.execute(f"SELECT * FROM {table} ORDER BY rowid")
         names = [column[0] for column in found.description]
         rows = [dict(zip(names, row, strict=True)) for row in found]
     return pa.Table.from_pylist([{**row, "label": None if row["label"] is None else bool(row["label"])} for row in rows])
