@@ -1,5 +1,6 @@
 """Requests traced: spans under the caller's, at a collector, and what becomes of requests when there is none."""
 
+import http.client
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -164,6 +165,39 @@ def test_exemplars_name_traces_that_are_recorded(traced: Traced, told: str, flig
     _, headers, body = traced.server.whole("GET", "/metrics", b"", {})
     assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert trace_of(told).encode() not in body
+
+
+def asked(server: ServerProcess, lines: list[tuple[str, bytes]]) -> tuple[int, str]:
+    """Status and request id of an answer to headers that are sent as they are, line by line."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        connection.putrequest("GET", "/health/live")
+        for name, value in lines:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers["x-request-id"]
+    finally:
+        connection.close()
+
+
+def test_contexts_in_several_lines(traced: Traced, told: str):
+    """A state may come in several lines; a context in two is none."""
+    twice = f"00-{'2' * 32}-{PARENT}-01".encode()
+    states = [("tracestate", b"congo=1,rojo=2"), ("tracestate", b"blue=3")]
+    assert asked(traced.server, [("traceparent", told.encode()), *states]) == (200, trace_of(told))
+    status, fresh = asked(traced.server, [("traceparent", twice), ("traceparent", twice), *states])
+    assert (status, fresh != "2" * 32) == (200, True)
+    assert [span.trace_state for span in traced.spans(trace_of(told), 1)] == ["congo=1,rojo=2,blue=3"]
+    assert [(span.trace_state, span.parent_span_id) for span in traced.spans(fresh, 1)] == [("", b"")]
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", "\u00e9".encode(), b"a\tb", b" ", b"x" * 5_000])
+def test_headers_that_are_nonsense_are_passed_over(traced: Traced, value: bytes):
+    status, known = asked(traced.server, [(name, value) for name in ("traceparent", "tracestate", "x-request-id")])
+    assert status == 200
+    assert re.fullmatch("[0-9a-f]{32}", known)
 
 
 def test_a_version_that_breaks_is_an_error_of_its_span(
