@@ -8,17 +8,20 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from tests.journeys import shop
 from tests.journeys.journey import COMMAND, Project, Up
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serving"))
 
 from authority import Authority
+
+from skyloom.cli.doctor import certificate_checks
+from skyloom.spec.address import Tls
 
 rpc: Any = grpc
 OPEN = 'address = "0.0.0.0"'
@@ -57,8 +60,6 @@ def test_everything_listens_with_tls_where_the_profile_says(declared: Project, l
     assert asked(f"{told['api']}/api/project", trusted, up.key)[0] == 200
     with rpc.secure_channel(told["grpc"], rpc.ssl_channel_credentials(authority.issued.pem)) as channel:
         assert channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", timeout=60) == b"\x08\x01"
-    checks = {each["name"]: each for each in json.loads(declared.run("doctor", "--json").out)["checks"]}
-    assert checks["certificate for serving"]["state"] == "ok"
     assert up.end() == 0, up.said()
 
 
@@ -73,15 +74,24 @@ def test_nothing_is_begun_with_certificates_that_cannot_be_served(declared: Proj
     assert declared.refused("serve", code=2).error == refused.error
     declared.write("skyloom.toml", settings("", TLS))
     assert declared.refused("up", code=2).error == refused.error
-    checks = {each["name"]: each for each in json.loads(declared.run("doctor", "--json").out)["checks"]}
-    assert checks["certificate for API and console"]["state"] == "missing"
 
 
-@pytest.mark.parametrize("command", ["up", "serve"])
-def test_nothing_listens_to_others_in_the_clear(declared: Project, command: str) -> None:
-    declared.json("apply")
+def test_the_doctor_looks_at_certificates(tmp_path: Path) -> None:
+    tls = Tls("tls/server.pem", "tls/server.key")
+    Authority().issue().write(tmp_path / "tls")
+    (good,) = certificate_checks("serving", tmp_path, tls)
+    assert (good.name, good.state, good.found[:24]) == ("certificate for serving", "ok", "for localhost, 127.0.0.1")
+    Authority().issue(lasts=timedelta(hours=1)).write(tmp_path / "tls")
+    (old,) = certificate_checks("serving", tmp_path, tls)
+    assert (old.state, old.fix) == ("note", "renew it")
+    (bad,) = certificate_checks("API", tmp_path, Tls("tls/server.pem", "tls/other.key"))
+    assert (bad.state, bad.found) == ("missing", "the key for TLS cannot be read: No such file or directory")
+    assert certificate_checks("serving", tmp_path, "terminated") == []
+
+
+def test_nothing_listens_to_others_in_the_clear(declared: Project) -> None:
     declared.write("skyloom.toml", settings(OPEN))
-    assert "without TLS" in declared.refused(command).error
+    assert "without TLS" in declared.refused("up").error
 
 
 def test_an_address_of_the_command_line_is_held_against_the_profile(declared: Project) -> None:

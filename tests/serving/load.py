@@ -66,7 +66,8 @@ class Client:
 
     def close(self) -> None:
         if self._streams is not None:
-            self._streams[1].close()
+            transport = self._streams[1].transport
+            transport.close() if self._tls is None else transport.abort()  # a goodbye of TLS would outlive the loop
             self._streams = None
 
 

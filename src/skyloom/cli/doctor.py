@@ -59,8 +59,8 @@ def examine(directory: Path, profile: str) -> list[Check]:
     packages = [_package(requirement) for requirement in requirements("skyloom")]
     ports = [_port("serving", settings.serving), _port("API and console", settings.api)]
     shown = [
-        *_certificate("serving", directory, settings.serving.tls),
-        *_certificate("API and console", directory, settings.api.tls),
+        *certificate_checks("serving", directory, settings.serving.tls),
+        *certificate_checks("API and console", directory, settings.api.tls),
     ]
     stores = [_store(each) for each in reach(settings)]
     recorded = [] if told else [*_audit(directory, profile), *_servers(directory, profile)]
@@ -180,7 +180,7 @@ def _port(name: str, where: Address | Workers) -> Check:
     return Check(f"port {port}", "ok", f"free for {name}")
 
 
-def _certificate(name: str, directory: Path, tls: Protection) -> list[Check]:
+def certificate_checks(name: str, directory: Path, tls: Protection) -> list[Check]:
     """Whether a server could speak TLS with its files, and until when."""
     from skyloom.runtime.addresses import certificate_files
     from skyloom.serving.certificates import prove, read_pair
