@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bench import demo, join, life, memory, online, overload, predictions, reading, startup, training, up
+from bench import batching, demo, join, life, memory, online, overload, predictions, reading, startup, training, up
 from bench.figure import HEAD, Figure, row
 from bench.serving import report
 
@@ -17,6 +17,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
     "demo": demo.demo,
     "predict": predictions.predict,
     "overload": overload.overload,
+    "batching": batching.batching,
     "read": reading.read,
     "read-redis": reading.read_redis,
     "fold": online.fold,
@@ -33,7 +34,7 @@ MEASURES: dict[str, Callable[[], list[Figure]]] = {
 TRAINING = ("training", "whole", "feast", "history")
 FEATURES = (*TRAINING, "read", "read-redis", "fold", "fold-kafka", "memory")
 """What ``features`` stands for: training sets beside peers in environments of their own, the online store, the worker."""
-LONG = (*TRAINING, "serving", "serving-peers")
+LONG = (*TRAINING, "batching", "serving", "serving-peers")
 """What runs only when it is named."""
 
 

@@ -13,7 +13,7 @@ from numeric_world import summing_model
 from skyloom.package import Golden, Scorer
 from skyloom.serving import batch_cost
 from skyloom.serving.batch_cost import Cost, fit, hand_over_s, measure, pays, same_bits
-from skyloom.serving.batch_queue import NEVER, Pace, Plan, Queue, plan_for
+from skyloom.serving.batch_queue import NEVER, Pace, Plan, Queue, plan_for, work_s
 from skyloom.training.convert import convert
 
 ROWS = tuple(some_rows(50))
@@ -169,7 +169,8 @@ def test_batches_are_in_order_no_larger_than_they_may_be_and_nobody_is_lost(
         rows = sum(each.count for each in taken)
         if len(taken) > 1:
             assert rows <= most
-            assert queue.pace.seconds(plan, rows) <= min(longest_s, *(each.due_s for each in taken))
+            assert work_s(plan, rows) <= longest_s
+            assert queue.pace.seconds(plan, rows) <= min(each.due_s for each in taken)
         places = [waiting.index(each) for each in taken]
         assert places == sorted(places)
         seen += [*taken, *left]

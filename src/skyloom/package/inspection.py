@@ -38,7 +38,7 @@ _PRODUCTS = {"Gemm", "LinearClassifier", "LinearRegressor", "MatMul", "Scaler", 
 _CURVES = {"Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Mish", "PRelu", "Pow", "Reciprocal"}
 _STEPS = {"Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Tanh", "Abs", "Ceil", "Clip", "Floor", "Round", "Sign"}
 _PAIRS = {"And", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min", "Or", "Sum"}
-_ROWS = {"BatchNormalization", "Flatten", "Normalizer", "Softmax"}
+_ROWS = {"ArgMax", "BatchNormalization", "Flatten", "LayerNormalization", "Normalizer", "Softmax"}
 _SEPARABLE = frozenset(_ROWWISE | _PRODUCTS | _CURVES | _STEPS | _PAIRS | _ROWS)
 
 _CHILDREN: dict[str, dict[int, str]] = {

@@ -16,7 +16,8 @@ NEVER = math.inf
 USUAL_S = 0.025
 """How long a batch of a model without a promise may take."""
 
-_FIRST_S = 0.0001
+_AROUND_S = 0.0001
+"""What features, receipt and answer of a row cost, about."""
 _SHARE = 0.1
 _LATE = 0.02
 """The share of answers that may come later than expected with the margin as it is; then it grows."""
@@ -56,6 +57,11 @@ def plan_for(costs: Sequence[Cost], max_latency_ms: int) -> Plan | None:
     return Plan(cost, max(1, min(most, fitting)), promise_s)
 
 
+def work_s(plan: Plan, rows: int) -> float:
+    """What a batch of so many rows costs, in seconds of processor time: the model, and what is done around it."""
+    return plan.cost.seconds(rows) + rows * _AROUND_S
+
+
 class Waits(Protocol):
     """A request that waits: its rows, when it came, the promise that holds for it (``due_s``), until when its caller waits
     (``until_s``), and whether nobody does any more."""
@@ -73,21 +79,20 @@ _W = TypeVar("_W", bound=Waits)
 
 
 class Pace:
-    """What a batch takes in truth: what the model does, and everything around it (features, receipts), learned from those
-    that were; and how much later than expected answers come, but for the latest 2% of them."""
+    """How many times as long batches take in truth as they cost (a machine that does other things lets them wait), learned
+    from those that were; and how much later than expected answers come, but for the latest 2% of them."""
 
     def __init__(self) -> None:
-        self._around_s = _FIRST_S
+        self._times = 1.0
         self.margin_s = 0.0
 
     def seconds(self, plan: Plan, rows: int) -> float:
         """How long a batch of so many rows is expected to take."""
-        return plan.cost.seconds(rows) + rows * self._around_s
+        return self._times * work_s(plan, rows)
 
     def took(self, plan: Plan, rows: int, seconds: float) -> None:
         """A batch of ``rows`` took so long."""
-        around_s = max((seconds - plan.cost.seconds(rows)) / rows, 0.0)
-        self._around_s += _SHARE * (around_s - self._around_s)
+        self._times += _SHARE * (seconds / work_s(plan, rows) - self._times)
 
     def answered(self, plan: Plan, late_s: float) -> None:
         """An answer came ``late_s`` after it was expected (below zero: before); the margin follows by steps that cancel out
@@ -99,7 +104,7 @@ class Pace:
 
 class Queue(Generic[_W]):
     """The requests of one model that wait, in the order in which they came. ``slots`` batches can be worked on at a time,
-    each for ``longest_s`` at most where it has more than one request."""
+    each with ``longest_s`` of work at most where it has more than one request."""
 
     def __init__(self, slots: int, longest_s: float = NEVER) -> None:
         self.waiting: deque[_W] = deque()
@@ -134,15 +139,15 @@ class Queue(Generic[_W]):
         model could have answered. A batch is those who have waited longest, as many as may be asked together and are
         expected to be answered in time for each of them."""
         taken, left = list[_W](), list[_W]()
-        rows, end_s = 0, NEVER
+        rows, due_s = 0, NEVER
         while self.waiting:
             first = self.waiting[0]
             if first.gone or now_s >= first.until_s or now_s + first.plan.cost.seconds(first.count) > first.due_s:
                 left.append(first)
             else:
                 plan = taken[0].plan if taken else first.plan
-                whole, end_s = rows + first.count, min(end_s, first.due_s, now_s + self._longest_s)
-                if taken and (whole > plan.most or self._end(plan, whole, now_s) > end_s):
+                whole, due_s = rows + first.count, min(due_s, first.due_s)
+                if taken and (whole > self._most(plan) or now_s + self.pace.seconds(plan, whole) > due_s):
                     break
                 taken.append(first)
                 rows = whole
@@ -162,9 +167,5 @@ class Queue(Generic[_W]):
         """How many rows a batch may have here."""
         if self._longest_s == NEVER:
             return plan.most
-        each_s = self.pace.seconds(plan, 2) - self.pace.seconds(plan, 1)
-        fitting = int((self._longest_s - self.pace.seconds(plan, 0)) / each_s) if each_s else plan.most
+        fitting = int((self._longest_s - plan.cost.fixed_s) / (plan.cost.row_s + _AROUND_S))
         return max(1, min(plan.most, fitting))
-
-    def _end(self, plan: Plan, rows: int, now_s: float) -> float:
-        return now_s + self.pace.seconds(plan, rows)

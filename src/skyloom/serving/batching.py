@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from skyloom.ingest.rows import Value
 from skyloom.serving.batch_queue import NEVER, Plan, Queue
 from skyloom.serving.concurrency import ROUND_S, Lane, Turns, pass_on, take_slot
-from skyloom.serving.deadlines import expired, shorten, time_left_s
+from skyloom.serving.deadlines import expired, require_time, shorten, time_left_s
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.predict import Prediction, Predictor, Wanted
@@ -23,7 +23,10 @@ from skyloom.serving.wire import Problem
 
 _T = TypeVar("_T")
 
-Watched = Callable[..., list[list[Prediction] | Exception]]
+_COMPANY, _SHARE = 1.25, 0.1
+"""Requests are gathered on the event loop when so many come in a round, on average; how much the last one weighs in that."""
+
+Watched = Callable[..., Any]
 """``watched(route, function, *arguments)`` calls a function on the event loop, and notes when that takes long."""
 
 
@@ -49,16 +52,44 @@ class Batches:
         be kept for this one; 504 when the caller's deadline, or the promise after all, has passed."""
         line = self._line(route, watched)
         now, count = self._clock(), max(len(rows), 1)
-        expected_s = line.queue.expected_s(plan, count, now)
-        if plan.promise_s != NEVER and not line.queue.admits(plan, count, expected_s - now):
-            raise self._unpromised(route, plan, expected_s - now)
+        expected_s = now
+        if plan.promise_s != NEVER:
+            expected_s = line.queue.expected_s(plan, count, now)
+            if not line.queue.admits(plan, count, expected_s - now):
+                raise self._unpromised(route, plan, expected_s - now)
+        if watched is not None and line.is_alone(self._turns.rounds):
+            return self._alone(line, watched, plan, release, route, rows)
         line.lane.enter()
         context = None if UNDER_WAY.get() is None else copy_context()
-        wanted = Wanted(release, route, rows, now, context)
-        waiting = _Waiting(wanted, plan, count, now + time_left_s(), expected_s)
+        waiting = _Waiting(Wanted(release, route, rows, now, context), plan, now + time_left_s(), expected_s)
         line.queue.put(waiting)
         self._tell(line)
         return await waiting.answer
+
+    def _alone(
+        self,
+        line: "_Line",
+        watched: Watched,
+        plan: Plan,
+        release: LoadedRelease,
+        route: LoadedRoute,
+        rows: Sequence[tuple[Value, ...]],
+    ) -> list[Prediction]:
+        """A request that finds the event loop free, and nobody who might come with it: a batch without the gathering."""
+        line.lane.enter()
+        begun = ended = self._clock()
+        try:
+            require_time()
+            answer: list[Prediction] = watched(route, self._predictor.predict, release, route, rows)
+        finally:
+            ended = self._clock()
+            line.lane.leave(begun, begun)
+            self._turns.spend(ended - begun)
+        line.queue.pace.took(plan, max(len(rows), 1), ended - begun)
+        line.rows.observe(max(len(rows), 1))
+        if ended - begun > plan.promise_s:
+            raise self._late(route, plan)
+        return answer
 
     async def promised(self, route: LoadedRoute, plan: Plan, count: int, work: Callable[[], Awaitable[_T]]) -> _T:
         """What ``work`` gives for ``count`` rows, too many to be gathered, within the promise of the model; or `Problem`, as
@@ -94,6 +125,7 @@ class Batches:
         """Answer who waits, in this round of the event loop."""
         line.told = False
         if line.watched is not None:
+            line.seen(len(line.queue.waiting))
             self._here(line, line.watched)
         else:
             line.drivers += 1
@@ -106,6 +138,7 @@ class Batches:
         batch, begun = self._next(line)
         if not batch:
             return
+        found: Sequence[list[Prediction] | Exception]
         try:
             found = watched(batch[0].wanted.route, self._predictor.predict_together, [each.wanted for each in batch])
         except Exception as error:  # noqa: BLE001  # raised again for the requests whose it is
@@ -193,8 +226,22 @@ class _Line:
         self.queue: Queue[_Waiting] = Queue(lane.slots, NEVER if watched is None else ROUND_S)
         self.told = False
         self.drivers = 0
+        self._company, self._round = 1.0, -1
         self.rows: Any = metrics.batch_rows.labels(lane.name)
         self.seconds: Any = metrics.queue_seconds.labels(lane.name)
+
+    def is_alone(self, number: int) -> bool:
+        """Whether a request that comes to the event loop in the round of that number is likely to be the only one in it, so
+        that it need not be looked for others."""
+        if self.told or self._company >= _COMPANY:
+            return False
+        self.seen(2 if number == self._round else 1)
+        self._round = number
+        return True
+
+    def seen(self, together: int) -> None:
+        """So many requests came in one round."""
+        self._company += _SHARE * (together - self._company)
 
 
 class _Waiting:
@@ -202,8 +249,9 @@ class _Waiting:
 
     __slots__ = ("answer", "count", "due_s", "expected_s", "plan", "until_s", "wanted")
 
-    def __init__(self, wanted: Wanted, plan: Plan, count: int, until_s: float, expected_s: float) -> None:
-        self.wanted, self.plan, self.count, self.until_s, self.expected_s = wanted, plan, count, until_s, expected_s
+    def __init__(self, wanted: Wanted, plan: Plan, until_s: float, expected_s: float) -> None:
+        self.wanted, self.plan, self.until_s, self.expected_s = wanted, plan, until_s, expected_s
+        self.count = max(len(wanted.rows), 1)
         self.due_s = wanted.came_s + plan.promise_s
         self.answer: asyncio.Future[list[Prediction]] = asyncio.get_running_loop().create_future()
 
