@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from skyloom.ingest.contract import check_values, require_columns
@@ -54,7 +55,9 @@ class FileRequests:
         """A cell or a line that is not what is declared is a fault of its row."""
         for file in self._files:
             with _readable(file):
-                for batch in _READERS[ending(file)](file, source, most, done):
+                left_out = _in_whole_groups(file, done)
+                done -= left_out
+                for batch in _READERS[ending(file)](file, source, most, left_out):
                     skipped, done = min(done, len(batch.rows)), max(0, done - len(batch.rows))
                     if skipped < len(batch.rows):
                         yield RequestBatch(batch.rows.slice(skipped), batch.faults[skipped:])
@@ -78,25 +81,30 @@ class FileRequests:
             )
 
 
-def _parquet(path: Path, source: SourceDef, most: int, done: int) -> Iterator[RequestBatch]:
-    """Row groups of which every row is ``done`` are not read; in place of them come as many empty rows."""
+def _in_whole_groups(path: Path, done: int) -> int:
+    """How many of a file's first rows lie in row groups, of Parquet, of which each row is ``done``."""
+    if not done or ending(path) != ".parquet":
+        return 0
+    ends = _ends(path)
+    return int(ends[ends <= done].max(initial=0))
+
+
+def _ends(path: Path) -> npt.NDArray[np.int64]:
+    import pyarrow.parquet as pq
+
+    told = pq.read_metadata(path)
+    return np.cumsum([told.row_group(group).num_rows for group in range(told.num_row_groups)], dtype=np.int64)
+
+
+def _parquet(path: Path, source: SourceDef, most: int, left_out: int) -> Iterator[RequestBatch]:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         require_columns(file.schema_arrow.names, source, str(path))
-        ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
-        first = int(np.searchsorted(ends, done, side="right"))
-        if first:
-            yield _left_out(int(ends[first - 1]), source)
-        groups = list(range(first, file.num_row_groups))
+        groups = [group for group, end in enumerate(_ends(path)) if end > left_out]
         batches = file.iter_batches(min(most, _BLOCK), row_groups=groups, columns=list(source.schema.names))
         for table in regrouped((pa.Table.from_batches([batch]) for batch in batches), most):
             yield of_columns(table, source, str(path))
-
-
-def _left_out(count: int, source: SourceDef) -> RequestBatch:
-    names = source.schema.names
-    return RequestBatch(pa.table([pa.nulls(count)] * len(names), list(names)), np.full(count, "", dtype=object))
 
 
 def _arrow(path: Path, source: SourceDef, most: int, _: int) -> Iterator[RequestBatch]:

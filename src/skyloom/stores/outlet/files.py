@@ -15,7 +15,7 @@ from skyloom.kernel.ids import digest
 from skyloom.ports.outlet import Finished, Outlet
 from skyloom.stores.files import sync_folder, writable
 
-_MOST = 2**20
+_MOST, _LINES = 2**20, 2**13
 
 
 class FileOutlet:
@@ -172,8 +172,9 @@ class _Lines:
         self._file, self._encoder = file, msgspec.json.Encoder()
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        rows: list[dict[str, Any]] = batch.to_pylist()
-        self._file.write(self._encoder.encode_lines(rows))
+        for start in range(0, batch.num_rows, _LINES):
+            rows: list[dict[str, Any]] = batch.slice(start, _LINES).to_pylist()
+            self._file.write(self._encoder.encode_lines(rows))
 
 
 _WRITERS: dict[str, Callable[[Path, pa.Schema], Any]] = {
