@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skyloom.cli import output
 from skyloom.cli.output import Out, shown
 
 
@@ -70,3 +72,26 @@ def test_what_is_said_reaches_a_pipe_at_once(said: str):
     code = f"import os; from skyloom.cli.output import Out; {said}; os._exit(0)"  # such an end writes nothing that waits
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert "ready" in done.stdout
+
+
+def test_progress_goes_on_and_tells_its_pace(capsys: pytest.CaptureFixture[str]):
+    with Out().progress("rows", 1_000, done=500, unit="rows") as progress:
+        for _ in range(5):
+            progress.advance(100)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    assert re.fullmatch(r"rows: 600 of 1,000, [\d,]+ rows/s, .+ left", lines[0])
+    assert re.fullmatch(r"rows: 1,000 of 1,000, [\d,]+ rows/s", lines[-1])
+
+
+def test_a_bar_tells_its_pace(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(output, "_is_terminal", lambda _: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    for total in (1_000, 0):
+        with Out().progress("scoring [a].csv", total, done=400, unit="rows") as progress:
+            for _ in range(6):
+                progress.advance(100)
+        shown = capsys.readouterr().err
+        assert "scoring [a].csv" in shown
+        assert "rows/s" in shown
