@@ -15,6 +15,7 @@ from load import SOAK, tell
 
 from skyloom.serving.concurrency import THREADS
 from skyloom.serving.deadlines import begin
+from skyloom.serving.traces import UNDER_WAY, Recording, Underway
 from skyloom.serving.wire import Problem
 
 
@@ -254,3 +255,43 @@ def test_a_request_that_takes_longer_than_promised_is_refused_before_anything_is
     status, why = asyncio.run(scenario())
     assert (status, why) == (503, "sums would not answer within its max_latency of 10 ms; ask again")
     assert batches.scorers[0].runs == []
+
+
+def test_many_rows_of_one_request_keep_the_promise_too(tmp_path: Path) -> None:
+    batches = BatchWorld(tmp_path, max_latency_ms=10)
+    route = batches.release().routes["sums"]
+    assert route.batching is not None
+
+    async def takes(seconds: float) -> str:
+        batches.clock.now += seconds
+        return f"{seconds:g}"
+
+    async def scenario(count: int, seconds: float) -> Any:
+        try:
+            return await batches.batches.promised(route, route.batching, count, lambda: takes(seconds))  # type: ignore[arg-type]
+        except Problem as problem:
+            return problem.status
+
+    assert [asyncio.run(scenario(20, seconds)) for seconds in (0.009, 0.011)] == ["0.009", 504]
+    assert asyncio.run(scenario(200, 0.001)) == 503  # 21 ms in the model
+
+
+def test_each_request_of_a_batch_is_recorded_by_itself(tmp_path: Path) -> None:
+    batches = BatchWorld(tmp_path)
+    batches.predictor._traced = True  # pyright: ignore[reportPrivateUsage]
+    release = batches.release()
+
+    async def traced(number: int) -> Recording:
+        kept = Recording(f"{number:032x}", f"{number:016x}")
+        UNDER_WAY.set(Underway(f"{number}", kept.trace_id, kept))
+        await batches.ask(release, [row(f"{number}")])
+        return kept
+
+    async def scenario() -> list[Recording]:
+        await several(batches, release)
+        return await asyncio.gather(*(traced(number) for number in range(5)))
+
+    kept = asyncio.run(scenario())
+    assert len(batches.scorers[0].runs[-1]) == 5
+    assert len({tuple(span.name for span in each.spans) for each in kept}) == 1
+    assert all(len(each.spans) >= 2 for each in kept)

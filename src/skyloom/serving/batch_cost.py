@@ -34,7 +34,7 @@ _POOL = 64
 _TIMED = 7
 _TRIAL_S = 1.5
 """How long all of that may take, in seconds of processor time."""
-_HAND_OVERS = 256
+_HAND_OVERS = 128
 
 Row = tuple[Value, ...]
 
