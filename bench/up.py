@@ -1,18 +1,27 @@
-"""`skyloom up`: how long until everything is ready, and what all its processes hold together."""
+"""`skyloom up`: how long until everything is ready, and what all its processes hold together, at rest and after work."""
 
 import subprocess
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from bench.figure import Figure, middle
 from bench.processes import SKYLOOM, ended_after, memory_mb
-from bench.project import PROFILE, trained
+from bench.project import MODEL, PROFILE, trained
+from bench.wire import Connection
+from skyloom.examples.flights.prepare import days, midnight
+from skyloom.kernel.clock import DataClock
+from skyloom.platform import STATE
+from skyloom.runtime.demo.story import FIRST_DAY
 
 RUNS = 3
+ROWS, BATCH, DAYS = 3_000, 500, 4
 SETTLED_S = 3.0
 """How long everything has been idle when its memory is read."""
 
@@ -26,10 +35,37 @@ def up() -> list[Figure]:
             ready.append(time.perf_counter() - begun)
             time.sleep(SETTLED_S)
             memory.append(memory_mb(process.pid))
+    events, after = _worked(trained())
     return [
         Figure("skyloom up, until all is ready", middle(ready), "s", 3.0, "skyloom up"),
         Figure("skyloom up, memory of all processes (PSS)", middle(memory), "MB", 400.0, "/proc/PID/smaps_rollup"),
+        Figure(f"the same, after {ROWS:,} requests and {events:,} events", after, "MB", 400.0, "python -m bench up"),
     ]
+
+
+def _worked(folder: Path) -> tuple[int, float]:
+    """How many events were sent, and the memory of all processes when they have come to rest after days of traffic."""
+    clock = DataClock(folder / STATE / "clock")
+    requests, arrivals = (as_json(table) for table in days(FIRST_DAY, DAYS))
+    with running(folder) as process:
+        clock.advance_to(round(midnight(FIRST_DAY + timedelta(days=DAYS + 1)).timestamp() * 1_000))
+        key = (folder / STATE / "private" / "api.key").read_text()
+        headers, connection = f"Authorization: Bearer {key}\r\n", Connection(address(folder))
+        for row in requests[:ROWS]:
+            connection.ask(connection.request(f"/predict/{MODEL}", msgspec.json.encode(row), headers))
+        for at in range(0, len(arrivals), BATCH):
+            body = msgspec.json.encode(arrivals[at : at + BATCH])
+            connection.ask(connection.request("/events/arrivals", body, headers))
+        time.sleep(SETTLED_S)
+        return len(arrivals), memory_mb(process.pid)
+
+
+def as_json(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows with moments in ms."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(at, field.name, table.column(at).cast("int64"))
+    return table.to_pylist()
 
 
 @contextmanager

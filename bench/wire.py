@@ -23,7 +23,7 @@ class Connection:
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     def ask(self, request: bytes) -> bytes:
-        """Send a request and read the body of its answer, which must be a 200."""
+        """Send a request and read the body of its answer, which must be one of success."""
         self._socket.sendall(request)
         read = b""
         while (end := read.find(b"\r\n\r\n")) < 0:
@@ -33,7 +33,7 @@ class Connection:
         length = int(head[at:].split(b"\r\n", 1)[0])
         while len(body) < length:
             body += self._more()
-        if head.split(b" ", 2)[1] != b"200":
+        if not head.split(b" ", 2)[1].startswith(b"2"):
             raise RuntimeError(f"answered {head[:40]!r}: {body[:300]!r}")
         return body
 
