@@ -17,6 +17,7 @@ from skyloom.kernel.errors import Transient
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.serving.logbook import Logbook, Policy, Room
 from skyloom.serving.logbook.frames import Damage, Frame, framed, frames
+from skyloom.serving.logbook.segment import Segment
 from skyloom.serving.metrics import Metrics
 from skyloom.stores.log.lmdb import LmdbLog
 from skyloom.testing.faults import killed_after, preload
@@ -198,3 +199,26 @@ def until(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < deadline, "it did not come true"
         time.sleep(0.01)
+
+
+def test_a_large_frame_that_is_written_in_part_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segment = Segment.make(tmp_path, 1, 1 << 20)
+    large = bytes(range(256)) * 400
+    assert segment.write(b"m", 1, 7, memoryview(large))
+    begun = segment.written
+    whole = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda handle, parts, at: whole(handle, [b"".join(parts)[:50_000]], at))
+    assert not segment.write(b"m", 2, 7, memoryview(large))
+    monkeypatch.setattr(os, "pwritev", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    assert not segment.write(b"m", 3, 7, memoryview(large))
+    assert segment.written == begun
+    monkeypatch.undo()
+    assert segment.write(b"m", 4, 7, b"small")
+    assert segment.write(b"m", 5, 7, large)
+    segment.close()
+    (path,) = Segment.paths(tmp_path)
+    again = Segment.open(path)
+    assert again is not None
+    found = [(each.rows, each.payload) for each in again.waiting() if isinstance(each, Frame)]
+    again.close()
+    assert found == [(1, large), (4, b"small"), (5, large)]

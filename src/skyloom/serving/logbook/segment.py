@@ -16,7 +16,7 @@ from skyloom.serving.logbook.frames import HEAD, Damage, Frame, frame_head, fram
 _NAME = re.compile(r"(\d{10})-([0-9a-f]{8})\.segment")
 _ZEROS = bytes(1 << 16)
 _LARGE = 1 << 15
-"""Payloads of so many bytes are not copied more often than they must be."""
+"""Payloads of so many bytes are written by the file, and not copied before."""
 _Place = tuple[int, int, bytes, int, int]
 
 
@@ -74,14 +74,20 @@ class Segment:
             return False
         if len(payload) < _LARGE:
             self.found[at:end] = framed(model, rows, at_ms, bytes(payload), self.seed)
-        else:  # its head comes last, without which there is no frame
-            head = frame_head(model, rows, at_ms, payload, self.seed)
-            self.found[at + len(head) : end] = payload  # type: ignore[call-overload]
-            self.found[at : at + len(head)] = head
+        elif not self._written_through(at, end, frame_head(model, rows, at_ms, payload, self.seed), payload):
+            return False
         self.written = end
         if self._fresh is not None:
             self._fresh.append((at, end, model, rows, at_ms))
         return True
+
+    def _written_through(self, at: int, end: int, head: bytes, payload: bytes | memoryview) -> bool:
+        """Whether a frame was written by the file: many pages are filled sooner so than by touching each in the memory that
+        maps it. What only a part of came is no frame."""
+        try:
+            return os.pwritev(self._handle, [head, payload], at) == end - at
+        except OSError:
+            return False
 
     def waiting(self) -> Iterator[Frame | Damage]:
         """What is written and not forwarded yet; read and checked, unless this process has just written it."""
