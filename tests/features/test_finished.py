@@ -20,7 +20,7 @@ def answer(lookup, wanted, t):
         return str(error)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(histories(), st.lists(st.integers(-3 * MINUTE, 3 * MINUTE), min_size=1, max_size=4))
 def test_one_who_remembers_answers_as_one_who_does_not(history: History, shifts: list[int]) -> None:
     store, groups = MemoryOnline(), {group.name: group for group in GROUPS}

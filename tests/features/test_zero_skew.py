@@ -45,6 +45,9 @@ HISTORIES = int(os.environ.get("SKYLOOM_HISTORIES", "1000"))
 PARTS = max(2, HISTORIES // 1000)
 """Tests that the histories are shared out to, so that no core waits for another."""
 
+OF_EACH_LAW = max(50, HISTORIES // 20)
+"""Histories that every other law here is tried on: ten times what finds a fault that is put in."""
+
 AT_ONCE = 250
 """Histories that SQL judges at once: a query costs more than what it looks at."""
 
@@ -99,7 +102,7 @@ def test_stream_training_set_and_both_oracles_agree_on_every_value(part: int, re
     assert sql.histories >= many
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=OF_EACH_LAW, deadline=None)
 @given(histories(), CUTS)
 def test_a_live_request_was_served_what_the_training_set_joins_by_time(history: History, cuts: list[int]) -> None:
     streamed = [[event._replace(imported=False) for event in batch] for batch in history.batches]
@@ -117,7 +120,7 @@ def contents(store: Any) -> dict[str, Any]:
         return {name: list(view.scan(name)) for name in names}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=OF_EACH_LAW, deadline=None)
 @given(histories(), CUTS, CUTS)
 def test_the_store_holds_the_same_bytes_whatever_the_batches_and_restarts(
     history: History, cuts: list[int], others: list[int]
@@ -145,7 +148,7 @@ def values_of(served: list[Any], *, by_offset: bool) -> list[Any]:
     ]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=OF_EACH_LAW, deadline=None)
 @given(histories(), st.randoms(use_true_random=False))
 def test_order_and_repetition_change_no_value(history: History, random: Any) -> None:
     once = oracle.first_copies(history.events, "id")
@@ -158,7 +161,7 @@ def test_order_and_repetition_change_no_value(history: History, random: Any) -> 
     assert [each.values is None for each in other] == [each.values is None for each in expected]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=OF_EACH_LAW, deadline=None)
 @given(histories(), CUTS, st.integers(0, 5))
 def test_a_group_built_from_history_is_the_group_folded_live(history: History, cuts: list[int], late: int) -> None:
     live = play(history, cuts)

@@ -10,10 +10,10 @@ from tests.journeys.journey import COMMAND, Project
 
 
 @pytest.mark.xdist_group("demo")
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(600)
 def test_the_demo_tells_the_whole_loop(tmp_path: Path) -> None:
     words = [COMMAND, "demo", "--dir", str(tmp_path / "demo"), "--json"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=165, check=False)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=580, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done
     steps = {step["title"]: step["figures"] for step in json.loads(done.stdout)["steps"]}
     project = Project(tmp_path / "demo")
