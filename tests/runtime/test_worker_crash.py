@@ -134,7 +134,7 @@ def run(path: Path, at: int) -> int | None:
     given = {"ROOT": str(Path(__file__).parents[2]), "PATH": str(path), "AT": at}
     process = multiprocessing.get_context("forkserver").Process(target=runpy.run_path, args=(str(script), given))
     process.start()
-    process.join(60)
+    process.join(120)
     return process.exitcode
 
 
@@ -155,6 +155,7 @@ def end_of(path: Path) -> dict[str, Any]:
         world.close()
 
 
+@pytest.mark.timeout(900)
 def test_a_worker_killed_at_any_write_point_leaves_what_an_undisturbed_one_leaves(filled: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     shutil.copytree(filled, whole)
