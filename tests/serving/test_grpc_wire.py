@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 import random
 import struct
 import subprocess
@@ -23,6 +24,7 @@ from skyloom.serving.grpc.stream import Method, Stream
 DATA, HEADERS, PRIORITY, RESET, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
 END, WHOLE = 1, 4
 LONGEST = 100_000
+SOAK = int(os.environ.get("SKYLOOM_SOAK", "1"))
 Frame = tuple[int, int, int, bytes]
 
 ENCODE = """
@@ -89,8 +91,9 @@ def test_no_bytes_are_read_as_anything_but_headers_or_an_error(blocks: list[byte
 class Wire:
     """A connection without a socket: what is said to it, and the frames that it says."""
 
-    def __init__(self, methods: dict[str, Method], longest: int = LONGEST) -> None:
-        self.said, self.closed, self.reading, self.those = b"", False, True, set[Connection]()
+    def __init__(self, methods: dict[str, Method], longest: int = LONGEST, those: set[Connection] | None = None) -> None:
+        self.said, self.closed, self.reading = b"", False, True
+        self.those = set[Connection]() if those is None else those
         self.connection = Connection(methods, longest, self.those)
         self.connection.connection_made(self)
 
@@ -99,6 +102,12 @@ class Wire:
 
     def write(self, data: bytes) -> None:
         self.said += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def get_extra_info(self, name: str) -> None:
+        """There is no socket."""
 
     def is_closing(self) -> bool:
         return self.closed
@@ -424,6 +433,19 @@ def test_who_leaves_things_lying_is_swept_away(monkeypatch: pytest.MonkeyPatch) 
     run(check)
 
 
+def test_more_connections_than_there_may_be_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(methods: Methods) -> None:
+        those = set[Connection]()
+        monkeypatch.setattr(_connection, "_CONNECTIONS", 2)
+        wires = [Wire(methods.all(), those=those) for _ in range(3)]
+        assert [wire.closed for wire in wires] == [False, False, True]
+        assert len(those) == 2
+        wires[0].close()
+        assert not Wire(methods.all(), those=those).closed
+
+    run(check)
+
+
 def test_packed_messages_say_so() -> None:
     async def check(methods: Methods) -> None:
         seen: list[Any] = []
@@ -454,7 +476,7 @@ FRAMES = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200 * SOAK, deadline=None)
 @given(st.lists(FRAMES, max_size=25), st.integers(1, 50), st.booleans())
 def test_frames_of_all_kinds_break_nothing(frames: list[Frame], piece: int, greet: bool) -> None:
     async def check(methods: Methods) -> None:

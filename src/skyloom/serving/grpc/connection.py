@@ -5,6 +5,7 @@ itself: what it may leave unfinished, cancel and not take is bounded.
 """
 
 import asyncio
+import socket
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +34,7 @@ from skyloom.serving.grpc.requests import head_of
 from skyloom.serving.grpc.status import Code
 from skyloom.serving.grpc.stream import PREFIX, Head, Message, Method, Stream
 
-_STREAMS = 1_000
+_CONNECTIONS, _STREAMS = 16_384, 1_000
 _FRAME = 65_536
 _TABLE, _HEADERS = 4_096, 16_384
 _HEADS = 64
@@ -43,6 +44,7 @@ _REFILL = 1 << 20
 _CANCELS, _CANCELS_A_SECOND = 1_000.0, 200.0
 """So many calls may be cancelled at once, and so many each second: opening and cancelling costs a client nothing."""
 _GREETING_S, _MESSAGE_S, _UNREAD_S = 10.0, 60.0, 60.0
+_KEEPALIVE_S = 60
 _BUFFER = 1 << 20
 _MESSAGE = struct.Struct(">BI")
 
@@ -69,7 +71,12 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._since = self._cancelled = self._loop.time()
         self._out = Outgoing(transport, self._close)
+        if len(self._those) >= _CONNECTIONS:
+            transport.abort()
+            return
         self._those.add(self)
+        if (plain := transport.get_extra_info("socket")) is not None:
+            _keep_alive(plain)
         transport.set_write_buffer_limits(_BUFFER)
         told = setting(Setting.MAX_CONCURRENT_STREAMS, _STREAMS) + setting(Setting.MAX_FRAME_SIZE, _FRAME)
         told += setting(Setting.INITIAL_WINDOW_SIZE, self._first_room) + setting(Setting.MAX_HEADER_LIST_SIZE, _HEADERS)
@@ -99,8 +106,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether calls are under way."""
-        return bool(self._streams)
+        """Whether calls are under way, or answers."""
+        return bool(self._streams) or self._transport.get_write_buffer_size() > 0
 
     def announce_end(self) -> None:
         """Say that it will end, while what is on its way is still answered: clients go elsewhere."""
@@ -450,3 +457,11 @@ class Connection(asyncio.Protocol):
         self._drop_all()
         self._out.flush()
         self._transport.close()
+
+
+def _keep_alive(plain: socket.socket) -> None:
+    """Let the kernel find out that the other side's machine is gone."""
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if (option := getattr(socket, name, None)) is not None:
+            plain.setsockopt(socket.IPPROTO_TCP, option, _KEEPALIVE_S)

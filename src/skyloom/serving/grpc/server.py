@@ -1,6 +1,7 @@
 """The gRPC server, in the event loop of the process.
 
-HTTP/2 is spoken by `connection`, not by the package grpc: one row takes a fifth of the processor time that it takes there.
+HTTP/2 is spoken by `connection`, not by the package grpc, which takes several times the processor time to bring one row here
+and its answer back.
 """
 
 import asyncio
@@ -20,7 +21,6 @@ from skyloom.serving.services import Listen
 from skyloom.serving.table import OPEN
 
 _BACKLOG = 1_024
-_CONNECTIONS = 16_384
 _LEAVING_S = 0.2
 """How long clients have to go elsewhere before new calls are refused (they send those again by themselves)."""
 _HANDSHAKE_S = 10.0
