@@ -1,10 +1,14 @@
-"""The bare server that serving is compared with: Granian, RSGI, the body back. ``python -m bench.echo PORT``."""
+"""The bare server that serving is compared with: Granian, RSGI, the same event loop, the body back.
 
-import asyncio
+``python -m bench.echo PORT``
+"""
+
 import sys
 
 from granian.constants import Interfaces
 from granian.server.embed import Server
+
+from skyloom.serving.loop import run
 
 
 async def app(scope, protocol) -> None:
@@ -13,4 +17,4 @@ async def app(scope, protocol) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(Server(app, port=int(sys.argv[1]), interface=Interfaces.RSGI, log_enabled=False).serve())
+    run(Server(app, port=int(sys.argv[1]), interface=Interfaces.RSGI, log_enabled=False).serve())
