@@ -99,12 +99,31 @@ def _ends(path: Path) -> npt.NDArray[np.int64]:
 def _parquet(path: Path, source: SourceDef, most: int, left_out: int) -> Iterator[RequestBatch]:
     import pyarrow.parquet as pq
 
+    names = list(source.schema.names)
     with pq.ParquetFile(path) as file:
         require_columns(file.schema_arrow.names, source, str(path))
-        groups = [group for group, end in enumerate(_ends(path)) if end > left_out]
-        batches = file.iter_batches(min(most, _BLOCK), row_groups=groups, columns=list(source.schema.names))
-        for table in regrouped((pa.Table.from_batches([batch]) for batch in batches), most):
+        several = _row_groups(_ends(path), left_out)
+        batches = (
+            pa.Table.from_batches([batch])
+            for groups in several
+            for batch in file.iter_batches(min(most, _BLOCK), row_groups=groups, columns=names)
+        )
+        for table in regrouped(batches, most):
             yield of_columns(table, source, str(path))
+
+
+def _row_groups(ends: npt.NDArray[np.int64], left_out: int) -> Iterator[list[int]]:
+    """Row groups behind the rows that are left out, a few at a time: what was read of all that are asked for at once stays
+    in memory."""
+    several: list[int] = []
+    begun = left_out
+    for group in np.flatnonzero(ends > left_out).tolist():
+        several.append(group)
+        if ends[group] - begun >= _BLOCK:
+            yield several
+            several, begun = [], int(ends[group])
+    if several:
+        yield several
 
 
 def _arrow(path: Path, source: SourceDef, most: int, _: int) -> Iterator[RequestBatch]:
