@@ -117,7 +117,7 @@ def test_who_waits_while_a_release_is_swapped_is_answered_by_the_one_he_came_to(
         held = []
         for number in range(THREADS):
             held.append(asyncio.create_task(_tried(batches, old, [row(f"held-{number}")], here=False)))
-            await asyncio.to_thread(entered.acquire)
+            assert await asyncio.to_thread(entered.acquire, timeout=20)
         later = [
             asyncio.create_task(_tried(batches, (old, new)[number % 2], [row(f"{number}")], here=False))
             for number in range(20)
