@@ -56,4 +56,4 @@ def test_a_long_file_is_read_in_the_memory_of_a_short_one(tmp_path: Path) -> Non
         rows += len(batch.rows)
         held.append(pa.total_allocated_bytes() - before)
     assert rows == 40 * 65_536
-    assert max(held[20:]) < 1.5 * max(held[:5])
+    assert max(held) < (tmp_path / "long.parquet").stat().st_size / 3
