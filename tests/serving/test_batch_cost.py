@@ -105,6 +105,13 @@ def test_sizes_that_give_other_bits_anywhere_are_not_used(size: int, place: int)
     assert found == [each for each in sizes if each < size]
 
 
+def test_a_model_is_asked_no_more_rows_than_have_the_bits_of_single_ones() -> None:
+    for size, blocks in ((9, (8, 4, 2)), (2, ())):
+        scorer = Unlike(size, 1)
+        cost = measure(package(scorer), 1.0)
+        assert (cost.gathers, cost.most, scorer.blocks) == (bool(blocks), max(blocks, default=1), blocks)
+
+
 def test_what_cannot_be_told_apart_or_tried_in_time_is_not_used() -> None:
     same = [ROWS[0]] * 50
     assert same_bits(Unlike(99, 0), [*same, (0.0,) * INPUTS], (2, 4), budget()) == [2, 4]  # type: ignore[arg-type]
