@@ -7,12 +7,14 @@ from skyloom.ports.log import MAX_ROWS, Log, LogBatch, NewBatch
 from skyloom.ports.metadata import Change, Document, Metadata, Transaction
 from skyloom.ports.objects import ObjectReader, Objects
 from skyloom.ports.online import OnlineReader, OnlineStore, OnlineWriter
+from skyloom.ports.outlet import Finished, Outlet
 
 __all__ = [
     "MAX_ROWS",
     "Change",
     "Compute",
     "Document",
+    "Finished",
     "Job",
     "JobResult",
     "Lake",
@@ -25,6 +27,7 @@ __all__ = [
     "OnlineReader",
     "OnlineStore",
     "OnlineWriter",
+    "Outlet",
     "Signer",
     "Transaction",
     "Verifier",
