@@ -8,6 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from skyloom.serving.meters import Counts, Spreads
+
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -20,8 +22,8 @@ class Metrics:
     def __init__(self, *, among_others: bool = False) -> None:
         registry = self.registry = CollectorRegistry()
         self._exposed = _OfOneProcess(registry) if among_others else registry
-        self.requests = Counter("skyloom_requests", "Requests by route and status", ["route", "status"], registry=registry)
-        self.seconds = Histogram(
+        self.requests = Counts("skyloom_requests", "Requests by route and status", ["route", "status"], registry)
+        self.seconds = Spreads(
             "skyloom_request_seconds",
             "Time from the request's head to its answer",
             ["route"],
@@ -29,9 +31,9 @@ class Metrics:
             registry=registry,
         )
         arm = ["model", "version", "arm"]
-        self.predictions = Counter("skyloom_predictions", "Rows scored", arm, registry=registry)
+        self.predictions = Counts("skyloom_predictions", "Rows scored", arm, registry)
         self.model_errors = Counter("skyloom_model_errors", "Rows that a model broke on", arm, registry=registry)
-        self.scoring_seconds = Histogram(
+        self.scoring_seconds = Spreads(
             "skyloom_scoring_seconds",
             "Time to look up features and score, by request",
             ["model"],

@@ -13,9 +13,10 @@ from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.serving.loaded import LoadedArm, LoadedRelease, LoadedRoute
 from skyloom.serving.logbook import UNLOGGED, Logbook
+from skyloom.serving.meters import Count, Spread
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.router import arm_for
-from skyloom.serving.scoring import Scored, score_rows
+from skyloom.serving.scoring import Scored, score_one, score_rows
 from skyloom.serving.shadow import Shadow
 from skyloom.serving.traces import recording
 from skyloom.serving.traces.spans import looked_up
@@ -64,8 +65,8 @@ class Predictor:
 
     def __init__(self, logbook: Logbook, shadow: Shadow, clock: Clock, metrics: Metrics, *, traced: bool = False) -> None:
         self._logbook, self._shadow, self._clock, self._metrics = logbook, shadow, clock, metrics
-        self._counted: dict[tuple[str, str, str], Any] = {}  # finding a meter by its labels costs more than it counts
-        self._timed: dict[str, Any] = {}
+        self._counted: dict[tuple[str, int, str], Count] = {}  # finding a meter by its labels costs more than it counts
+        self._timed: dict[str, Spread] = {}
         self._traced = traced
 
     def predict(self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
@@ -77,6 +78,8 @@ class Predictor:
         """
         if self._logbook.refuses(route.policy):
             raise Problem(503, UNLOGGED)
+        if len(rows) == 1:
+            return self._predict_one(release, route, rows[0])
         kept = recording() if self._traced else None
         started = time.perf_counter()
         asked = [_ask(release, route, row) for row in rows]
@@ -97,6 +100,24 @@ class Predictor:
         self._seconds(route.model.name).observe(time.perf_counter() - started, exemplar)
         done = [each for each in answers if each is not None]
         return self._finish(route, done)
+
+    def _predict_one(self, release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> list[Prediction]:
+        """What most requests ask: the same as for many rows, without what it takes to deal them out."""
+        kept = recording() if self._traced else None
+        started = time.perf_counter()
+        asked = _ask(release, route, row)
+        if kept is not None:
+            looked_up(kept, started, route, 1)
+        chosen = route.arms[arm_for(route, asked.unit)]
+        begun = 0.0 if kept is None else time.perf_counter()
+        scored = score_one(chosen, asked.inputs)
+        if kept is not None:
+            scored_by(kept, begun, route, chosen, 1, scored.error)
+        took_s = time.perf_counter() - started
+        self._count(route, chosen, (scored,))
+        self._seconds(route.model.name).observe(took_s, None if kept is None else kept.exemplar)
+        receipt = self._receipt(release, route, chosen, asked, scored, took_s * 1_000)
+        return self._finish(route, [(chosen, receipt)])
 
     def predict_together(self, batch: Sequence[Wanted]) -> list[list[Prediction] | Exception]:
         """The answers to several requests, or what `predict` raises for one of them: each as if it had been alone, since
@@ -140,21 +161,29 @@ class Predictor:
 
     def _finish(self, route: LoadedRoute, done: Sequence[tuple[LoadedArm, Receipt]]) -> list[Prediction]:
         receipts = [receipt for _, receipt in done]
+        broken = None
+        for arm, receipt in done:
+            if receipt.error is not None:
+                broken = arm, receipt
+                break
         if not self._logbook.add(route.policy, receipts) and route.policy.refuse:
             raise Problem(503, UNLOGGED)
         copied = [receipt for receipt in receipts if receipt.arm == "champion"] if route.shadows else []
         if copied:
             self._shadow.offer(route.shadows, copied, route.policy)
-        arm, broken = next(((arm, each) for arm, each in done if each.error is not None), (None, None))
-        if arm and broken and arm.guard and (reason := arm.guard.reason):
-            self._metrics.refused.labels(broken.model, "quarantined").inc(len(receipts))
-            raise Problem(503, f"{broken.model} v{broken.version} is {reason}", retry_s=_QUARANTINED_S)
         if broken is not None:
-            which = f" {broken.key[:_SHOWN]!r}" if len(receipts) > 1 else ""
-            raise Problem(
-                500, f"{broken.model} v{broken.version} could not answer{which} ({broken.error}); receipt {broken.id}"
-            )
+            raise self._explained(*broken, len(receipts))
         return [_prediction(route, arm, receipt) for arm, receipt in done]
+
+    def _explained(self, arm: LoadedArm, broken: Receipt, count: int) -> Problem:
+        """Why there is no answer to ``count`` rows, one of which a version broke on."""
+        if arm.guard and (reason := arm.guard.reason):
+            self._metrics.refused.labels(broken.model, "quarantined").inc(count)
+            return Problem(503, f"{broken.model} v{broken.version} is {reason}", retry_s=_QUARANTINED_S)
+        which = f" {broken.key[:_SHOWN]!r}" if count > 1 else ""
+        return Problem(
+            500, f"{broken.model} v{broken.version} could not answer{which} ({broken.error}); receipt {broken.id}"
+        )
 
     def _receipt(
         self, release: LoadedRelease, route: LoadedRoute, chosen: LoadedArm, asked: _Asked, scored: Scored, latency_ms: float
@@ -178,16 +207,15 @@ class Predictor:
         )
 
     def _count(self, route: LoadedRoute, chosen: LoadedArm, scored: Sequence[Scored]) -> None:
-        labels = route.model.name, str(chosen.arm.version), chosen.arm.role
+        labels = route.model.name, chosen.arm.version, chosen.arm.role
         counted = self._counted.get(labels)
         if counted is None:
             counted = self._counted[labels] = self._metrics.predictions.labels(*labels)
         counted.inc(len(scored))
-        broken = sum(each.error is not None for each in scored)
-        if broken:
+        if broken := sum([each.error is not None for each in scored]):
             self._metrics.model_errors.labels(*labels).inc(broken)
 
-    def _seconds(self, model: str) -> Any:
+    def _seconds(self, model: str) -> Spread:
         timed = self._timed.get(model)
         if timed is None:
             timed = self._timed[model] = self._metrics.scoring_seconds.labels(model)
@@ -228,15 +256,16 @@ def _scored_together(
 
 
 def _ask(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> _Asked:
-    request = dict(zip(route.rows.schema.names, row, strict=True))
+    request = dict(zip(route.rows.names, row, strict=True))
     at_ms = row[route.time]
     if not isinstance(at_ms, int):
         raise Problem(400, f"{route.rows.schema.time}: a request needs its time")
-    whole, seen = _looked_up(release, route, row) if route.lookups else (row, {})
-    values, as_of = _features(release, route, whole, at_ms) if route.wanted else ([], {})
-    known = (*whole, *chain.from_iterable(values))
-    inputs = tuple([get(known) for get in route.getters])
-    return _Asked(str(row[route.key]), at_ms, request, inputs, {**as_of, **seen})
+    whole, as_of = _looked_up(release, route, row) if route.lookups else (row, {})
+    if route.wanted:
+        values, offsets = _features(release, route, whole, at_ms)
+        whole, as_of = (*whole, *chain.from_iterable(values)), {**offsets, **as_of}
+    inputs = tuple([get(whole) for get in route.getters])
+    return _Asked(str(row[route.key]), at_ms, request, inputs, as_of)
 
 
 def _looked_up(

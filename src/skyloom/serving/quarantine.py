@@ -83,8 +83,8 @@ class Guard:
     @property
     def reason(self) -> str:
         """Why the package is not asked any more; empty when it is."""
-        found = self._quarantine.crashed.get(self._digest)
-        return found.reason if found else ""
+        crashed = self._quarantine.crashed
+        return crashed[self._digest].reason if self._digest in crashed else ""
 
     def __enter__(self) -> None:
         self._quarantine.begin(1, *self._asked)
@@ -156,10 +156,11 @@ class Quarantine:
             self._memory[slot * _SLOT.size] = 0
 
     def _slot(self) -> int:
-        slot: int | None = getattr(self._mine, "slot", None)
-        if slot is None:
+        try:
+            return self._mine.slot
+        except AttributeError:
             slot = self._mine.slot = next(self._free)
-        return slot
+            return slot
 
     def _mapped(self) -> mmap.mmap:
         """The memory in which this process says what it asks: in a file that it holds a lock on as long as it lives."""

@@ -16,6 +16,23 @@ class Scored(NamedTuple):
     error: str | None
 
 
+def score_one(arm: LoadedArm, row: tuple[Value, ...]) -> Scored:
+    """The answer of a version to one row, as `score_rows` gives it."""
+    guard = arm.guard
+    if guard is None:
+        return score_rows(arm, (row,))[0]
+    if reason := guard.reason:
+        return Scored(None, reason)
+    guard.__enter__()
+    try:
+        score = arm.package.scorer.score_row(row)
+    except Exception as error:  # noqa: BLE001  # as below
+        return _raised(error)
+    finally:
+        guard.__exit__()
+    return _judged(score)
+
+
 def score_rows(arm: LoadedArm, rows: Sequence[tuple[Value, ...]]) -> list[Scored]:
     """The answers of a version to rows of inputs. A version that raises, or is quarantined, has broken on all of them; it
     never raises here."""
@@ -26,8 +43,12 @@ def score_rows(arm: LoadedArm, rows: Sequence[tuple[Value, ...]]) -> list[Scored
         with guard:
             scores = [scorer.score_row(rows[0])] if len(rows) == 1 else scorer.score_rows(rows)
     except Exception as error:  # noqa: BLE001  # a model is foreign code, and its errors share no base
-        return [Scored(None, f"{type(error).__name__}: {error}"[:500])] * len(rows)
+        return [_raised(error)] * len(rows)
     return [_judged(score) for score in scores]
+
+
+def _raised(error: Exception) -> Scored:
+    return Scored(None, f"{type(error).__name__}: {error}"[:500])
 
 
 def _judged(score: float) -> Scored:
