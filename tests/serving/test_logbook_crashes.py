@@ -222,3 +222,20 @@ def test_a_large_frame_that_is_written_in_part_is_none(tmp_path: Path, monkeypat
     found = [(each.rows, each.payload) for each in again.waiting() if isinstance(each, Frame)]
     again.close()
     assert found == [(1, large), (4, b"small"), (5, large)]
+
+
+def test_a_segment_is_read_as_far_as_it_was_written_to(tmp_path: Path) -> None:
+    """Where frames lie with room between that was never touched, and where nothing was ever written."""
+    segment = Segment.make(tmp_path, 1, 8 << 20)
+    untouched = Segment.make(tmp_path, 2, 8 << 20)
+    assert segment.write(b"late", 1, 7, b"first") and segment.write(b"late", 1, 7, bytes(100_000))
+    written = segment.written
+    segment.close()
+    untouched.close()
+    first, second = [Segment.open(path) for path in Segment.paths(tmp_path)]
+    assert first is not None and second is not None
+    assert written <= first.written <= first.size
+    assert [each.end for each in first.waiting()][-1] == written
+    assert list(second.waiting()) == []
+    first.close()
+    second.close()

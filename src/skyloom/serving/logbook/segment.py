@@ -4,6 +4,7 @@ Its room is taken from the disk when it is made, so that a write never finds the
 system's cache at once and outlives the death of the process, and after `sync` that of the machine.
 """
 
+import errno
 import mmap
 import os
 import re
@@ -52,13 +53,14 @@ class Segment:
 
     @classmethod
     def open(cls, path: Path) -> "Segment | None":
-        """One that is there, to be read: ``written`` is its whole size. ``None`` for a file that never became one."""
+        """One that is there, to be read: ``written`` is where its room begins that was never written to, as far as the file
+        system knows of it: zeros need not be read. ``None`` for a file that never became one."""
         handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         if not os.fstat(handle).st_size:
             os.close(handle)
             return None
         segment = cls(path, handle)
-        segment.written = segment.synced = segment.size
+        segment.written = segment.synced = _data_end(handle)
         return segment
 
     @staticmethod
@@ -140,6 +142,18 @@ class Segment:
         """Take the file away."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def _data_end(handle: int) -> int:
+    """Where the last data of a file end (`lseek(2)`: holes, and room that was only taken, read as zeros)."""
+    end = 0
+    while True:
+        try:
+            end = os.lseek(handle, os.lseek(handle, end, os.SEEK_DATA), os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return end
 
 
 def _named(number: int) -> str:
