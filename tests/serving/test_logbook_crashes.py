@@ -228,12 +228,14 @@ def test_a_segment_is_read_as_far_as_it_was_written_to(tmp_path: Path) -> None:
     """Where frames lie with room between that was never touched, and where nothing was ever written."""
     segment = Segment.make(tmp_path, 1, 8 << 20)
     untouched = Segment.make(tmp_path, 2, 8 << 20)
-    assert segment.write(b"late", 1, 7, b"first") and segment.write(b"late", 1, 7, bytes(100_000))
+    assert segment.write(b"late", 1, 7, b"first")
+    assert segment.write(b"late", 1, 7, bytes(100_000))
     written = segment.written
     segment.close()
     untouched.close()
     first, second = [Segment.open(path) for path in Segment.paths(tmp_path)]
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert written <= first.written <= first.size
     assert [each.end for each in first.waiting()][-1] == written
     assert list(second.waiting()) == []
