@@ -32,7 +32,9 @@ bench-serving: setup
 # The same tests with many more random histories, requests, ends of servers, release swaps and hostile files: some hours.
 soak: setup
 	SKYLOOM_HISTORIES=20000 $(BIN)/pytest -n 2 --dist loadgroup --timeout 3600 tests/features
-	SKYLOOM_SOAK=25 $(BIN)/pytest --timeout 7200 tests/serving/test_ends.py tests/serving/test_overload.py tests/serving/test_slow_clients.py
+	SKYLOOM_SOAK=25 $(BIN)/pytest --timeout 7200 tests/serving/test_ends.py tests/serving/test_overload.py tests/serving/test_slow_clients.py \
+		tests/serving/test_batching.py tests/serving/test_batching_served.py tests/serving/test_grpc_wire.py tests/runtime/test_scoring_killed.py
+	SKYLOOM_ROTATIONS=100 $(BIN)/pytest --timeout 3600 tests/serving/test_tls.py
 	SKYLOOM_HOSTILE_REQUESTS=100000 $(BIN)/pytest --timeout 3600 tests/serving/test_hostile.py
 	SKYLOOM_HOSTILE=210 SKYLOOM_SWAPS=1000 $(BIN)/pytest --timeout 3600 tests/package/test_trial.py tests/serving/test_releases.py tests/serving/test_memory.py
 

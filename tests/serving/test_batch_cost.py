@@ -38,8 +38,8 @@ def budget(seconds: float = 10.0) -> Any:
 
 @pytest.fixture(scope="module")
 def gathered() -> tuple[Scorer, Cost]:
-    """A network of four layers of 512 units, measured."""
-    scorer = Scorer(network(512, 4), SIGNATURE)
+    """A network of four layers of 1,024 units, measured."""
+    scorer = Scorer(network(1024, 4), SIGNATURE)
     return scorer, measure(package(scorer), alone_s(scorer))
 
 
@@ -135,8 +135,6 @@ def test_the_cost_of_a_straight_line_is_found(fixed_s: float, row_s: float) -> N
 
 def test_gathering_costs_something_and_counts() -> None:
     assert 0 < hand_over_s() < 0.01
-    assert pays({1: 1.0, 8: 4.0}, 1.0, 0.2)
-    assert not pays({1: 1.0, 8: 4.0}, 1.0, 0.3)
     assert not pays({1: 0.1}, 1.0, 0.0)
 
 

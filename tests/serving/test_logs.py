@@ -101,4 +101,6 @@ def test_only_slow_and_broken_requests_are_logged_beyond_a_bound(
     assert server.ask("GET", "/health/live")[0] == 200
     assert server.ask("POST", "/predict/late", flight)[0] == 500
     [line] = until(server.said).splitlines()
-    assert re.search(r" INFO skyloom\.requests\[\d+\]: POST /predict/\{model\}: 500 in [0-9.]+ ms request_id=[0-9a-f]{32}$", line)
+    assert re.search(
+        r" INFO skyloom\.requests\[\d+\]: POST /predict/\{model\}: 500 in [0-9.]+ ms request_id=[0-9a-f]{32}$", line
+    )

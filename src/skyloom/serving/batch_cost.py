@@ -35,6 +35,9 @@ _TIMED = 7
 _TRIAL_S = 1.5
 """How long all of that may take, in seconds of processor time."""
 _HAND_OVERS = 128
+_GATHERED, _REQUEST = 3.0, 10.0
+"""What gathering adds to a request, and what a request takes besides its model, in hand-overs (`hand_over_s`): 30 and 100 us
+where a hand-over takes 10 us, one client after the other."""
 
 Row = tuple[Value, ...]
 
@@ -64,7 +67,7 @@ def measure(package: LoadedPackage, alone_s: float) -> Cost:
     rows cannot be told apart, nothing more is measured: the models of most tables, trees, are asked a row at a time.
     """
     scorer, single = package.scorer, Cost(0.0, alone_s)
-    if alone_s < GAIN * hand_over_s() or not (scorer.rowwise or scorer.separable):
+    if not pays({SIZES[-1]: 0.0}, alone_s, hand_over_s()) or not (scorer.rowwise or scorer.separable):
         return single
     slow = alone_s > _SLOW_S
     rows, sizes = _pool(package.golden.rows, _SLOW_POOL if slow else _POOL), _SLOW_BLOCKS if slow else _BLOCKS
@@ -86,14 +89,18 @@ def measure(package: LoadedPackage, alone_s: float) -> Cost:
     return Cost(fixed_s, row_s, most, gathers=True)
 
 
-def pays(curve: dict[int, float], alone_s: float, gathering_s: float) -> bool:
-    """Whether some batch of ``curve`` (rows -> seconds) gives `GAIN` times the rows a second that single rows give, where
-    each row of a batch costs ``gathering_s`` more.
+def pays(curve: dict[int, float], alone_s: float, hand_over_s: float) -> bool:
+    """Whether with some batch of ``curve`` (rows -> seconds) `GAIN` times the requests a second are answered that are
+    answered one by one: what gathering adds, and what a request takes besides its model, included.
 
-    >>> pays({1: 0.001, 16: 0.004}, 0.001, 0.0001), pays({1: 0.001, 16: 0.016}, 0.001, 0.0001)
+    >>> pays({1: 0.001, 16: 0.004}, 0.001, 1e-5), pays({1: 0.001, 16: 0.016}, 0.001, 1e-5)
     (True, False)
+    >>> pays({16: 0.0}, 0.00005, 1e-5)  # nobody would notice
+    False
     """
-    return any(alone_s >= GAIN * (seconds / size + gathering_s) for size, seconds in curve.items() if size > 1)
+    alone = _REQUEST * hand_over_s + alone_s
+    more = (_REQUEST + _GATHERED) * hand_over_s
+    return any(alone >= GAIN * (more + seconds / size) for size, seconds in curve.items() if size > 1)
 
 
 def fit(curve: dict[int, float]) -> tuple[float, float]:
