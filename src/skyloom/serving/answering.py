@@ -29,8 +29,8 @@ _SHORT_S = 0.002
 """How long a model may take for a request that is answered on the event loop."""
 _LONG_S = 0.02
 _STRIKES = 3
-"""A version that took `_LONG_S` of processor time on the event loop so often is slow after all, which its golden rows did not
-show."""
+"""A version that took `_LONG_S` of processor time on the event loop so often is slow after all: its golden rows did not
+show it."""
 _FORGIVEN = 0.25
 """What a quick answer takes off."""
 
@@ -69,8 +69,8 @@ class Answering:
         return await self._done(columns.count, route, self._by_row, by_column, release, route, columns)
 
     def room(self, route: LoadedRoute, size: int) -> AbstractContextManager[None]:
-        """A place for a request while its body of ``size`` bytes is read, if that is not light: to ask for a prediction right
-        behind the block. Raises `Problem` with 503 at its begin when too many are under way."""
+        """A place for a request while its body of ``size`` bytes is read, if that is not light: to ask for a prediction
+        right behind the block. Raises `Problem` with 503 at its begin when too many are under way."""
         return self._turns.room(route.model.name) if size > _LIGHT else _NO_MATTER
 
     async def aside(self, size: int, function: Callable[..., _T], *arguments: Any) -> _T:
@@ -102,7 +102,7 @@ class Answering:
 
     def _watched(self, route: LoadedRoute, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function answers; a version that takes long gets a strike, of which quick answers take something off."""
-        suspected = bool(self._strikes) and any([each.arm.package in self._strikes for each in route.arms])
+        suspected = bool(self._strikes) and any(each.arm.package in self._strikes for each in route.arms)
         worked = time.thread_time() if suspected else math.inf  # a call of the system: too dear for every request
         begun = time.perf_counter()
         try:

@@ -23,14 +23,11 @@ def score_one(arm: LoadedArm, row: tuple[Value, ...]) -> Scored:
         return score_rows(arm, (row,))[0]
     if reason := guard.reason:
         return Scored(None, reason)
-    guard.__enter__()
     try:
-        score = arm.package.scorer.score_row(row)
+        with guard:
+            return _judged(arm.package.scorer.score_row(row))
     except Exception as error:  # noqa: BLE001  # as below
         return _raised(error)
-    finally:
-        guard.__exit__()
-    return _judged(score)
 
 
 def score_rows(arm: LoadedArm, rows: Sequence[tuple[Value, ...]]) -> list[Scored]:
