@@ -14,7 +14,7 @@ test: setup
 
 check: setup
 	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff check --no-cache src tests bench
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.once import made_once
 from tests.services.fixtures import (
     NOTES,
     kafka,
@@ -15,7 +16,6 @@ from tests.services.fixtures import (
     promtool,
     redis_server,
 )
-from tests.shared import made_once
 
 __all__ = ["kafka", "kafka_broker", "made_once", "new_kafka", "new_redis", "postgresql_server", "promtool", "redis_server"]
 

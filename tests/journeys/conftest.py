@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.journeys import shop
 from tests.journeys.journey import Project, Up
-from tests.shared import Made
+from tests.once import Made
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from tests.once import Made
 from tests.runtime.logged import log_receipts
-from tests.shared import Made
 
 from skyloom.cli.new import create
 from skyloom.delivery.release import current
