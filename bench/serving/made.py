@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.processes import SKYLOOM, seconds
 from bench.project import scratch
 
-MODELS = ("linear", "forest", "wide", "unlogged", "looked_up")
+MODELS = ("linear", "forest", "wide", "wide_unlogged", "unlogged", "looked_up")
 NUMBERS, MANY, CUSTOMERS, ROWS, VISITS, BODIES = 10, 30, 1_000, 4_000, 20_000, 2_000
 _HOUR, _DAY = 3_600_000, 86_400_000
 _MOMENT = pa.timestamp("ms", tz="UTC")
