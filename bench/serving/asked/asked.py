@@ -1,6 +1,6 @@
 """The project that the measures of serving serve: a linear model and a forest of ten numbers, a forest of thirty, a linear
-one and a forest of thirty of whose predictions hardly any are kept, and a linear one that has features looked up beside its ten
-numbers.
+one and a forest of thirty of whose predictions hardly any are kept, and a linear one with features looked up beside its
+ten numbers.
 
 What two of them learned is left beside the project for peers, the forest without its imputer: they never see a missing
 number, and are the faster for it.
