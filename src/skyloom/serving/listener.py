@@ -64,7 +64,7 @@ class HttpServer(_Embedded):
             backpressure=_CONNECTIONS,
             http1_settings=HTTP1Settings(header_read_timeout=head_ms),
         )
-        self._descriptor = os.dup(listener.fileno())  # Granian closes it, ours stays open
+        self._descriptor, self._family = os.dup(listener.fileno()), listener.family  # Granian closes it, ours stays open
         self._target, self._pair = target, pair
 
     async def serve(self, spawn_target: Any = None) -> None:
@@ -88,10 +88,11 @@ class HttpServer(_Embedded):
         """Leave new connections to whoever else holds the socket, while those we have go on.
 
         Granian can only stop whole, and then drops the connections that it has just accepted. So the descriptor that it
-        accepts from becomes another socket, to which nobody ever connects.
+        accepts from becomes another socket, to which nobody ever connects. That is one of the same family: Granian aborts
+        the process when it begins, and finds one that has no IP address.
         """
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        with socket.socket(self._family, socket.SOCK_STREAM) as silent:
             silent.setblocking(False)
-            silent.bind("")
+            silent.bind(("::1" if self._family == socket.AF_INET6 else "127.0.0.1", 0))
             silent.listen(1)
             os.dup2(silent.fileno(), self._descriptor)

@@ -46,6 +46,19 @@ def killed_after(reports: int, target: Callable[..., None], *arguments: Any) -> 
     return heard
 
 
+def ended_by_itself(target: Callable[..., None], *arguments: Any) -> list[Any]:
+    """Run ``target(*arguments, report)`` in a process that ends before its time; everything it reported.
+
+    Raises `AssertionError` when it reports nothing for a while, and does not end either.
+    """
+    process, ours = _start(target, arguments)
+    try:
+        return _until_end(ours)
+    finally:
+        os.kill(_pid(process), signal.SIGKILL)
+        process.join()
+
+
 def together(target: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     """Run ``target`` in one process for each tuple of arguments, all at once; what each reported.
 
