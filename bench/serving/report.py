@@ -72,6 +72,8 @@ def best(found: Sequence[Compared | Missing]) -> list[Figure]:
 
 
 def _peers(project: made.Project, us: Ours) -> Iterable[Compared | Missing]:
+    for model in {model for _, model in _GOALS}:
+        project.onnx(model)  # peers find the files beside the project
     print(f"\none row as JSON, 16 connections, server on core 0, load on core 1; ms\n\n{_HEAD}", flush=True)
     for peer in contenders.PEERS:
         for kind in contenders.KINDS:
