@@ -29,6 +29,7 @@ def test_what_is_served_is_watched(trained: Project, launch: Callable[..., Up]) 
     checked = trained.json("features", "check")
     assert checked["skew"]["late"]["predictions"] >= len(traffic.answered)
     assert (watch_of(trained)["unequal"], up.api.ask("GET", "/api/incidents")) == (0, (200, []))
+    until(lambda: seen_by(watch_of(trained)) >= len(traffic.answered), "the watch stays behind")  # a round takes a sample
 
     give_one_shop_the_tiles_of_another(trained)
     broken = {ask(up, f"broken-{number}")["id"] for number in range(5)}
@@ -46,6 +47,10 @@ def test_what_is_served_is_watched(trained: Project, launch: Callable[..., Up]) 
 def watch_of(project: Project) -> Any:
     [watch] = project.json("features", "lag")["watched"]
     return watch
+
+
+def seen_by(watch: Any) -> int:
+    return watch["predictions"] + watch["passed"] + watch["failed"]
 
 
 def scraped(up: Up) -> str:

@@ -13,7 +13,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any
@@ -55,7 +55,8 @@ def ended_by_itself(target: Callable[..., None], *arguments: Any) -> list[Any]:
     try:
         return _until_end(ours)
     finally:
-        os.kill(_pid(process), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(_pid(process), signal.SIGKILL)
         process.join()
 
 
