@@ -46,7 +46,7 @@ MORE = """INSERT INTO payments SELECT 'k' || n, '2013-03-01 07:00+00'::timestamp
     ('a0eebc99-9c0b-4ef8-bb6d-' || lpad(v::text, 12, '0'))::uuid, (ARRAY['low', 'fair', 'high'])[1 + v / 4]::mood
     FROM (SELECT n, n / 3 AS v FROM generate_series({first}, {last}) n) numbered"""
 CURSORS = ["big", "exact", "name", "at", "local", "day", "real", "small", "code", "mood"]
-OTHERS = "datname = current_database() AND pid <> pg_backend_pid()"
+OTHERS = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 DRIVERS = ["postgresql+psycopg", "adbc+postgresql"]
 
 
