@@ -135,6 +135,8 @@ def test_the_cost_of_a_straight_line_is_found(fixed_s: float, row_s: float) -> N
 
 def test_gathering_costs_something_and_counts() -> None:
     assert 0 < hand_over_s() < 0.01
+    assert pays({1: 1.0, 8: 4.0}, 0.72, 0.01)  # 0.1 + 0.72 >= 1.3 * (0.1 + 0.03 + 0.5)
+    assert not pays({1: 1.0, 8: 4.0}, 0.71, 0.01)
     assert not pays({1: 0.1}, 1.0, 0.0)
 
 

@@ -88,15 +88,15 @@ class Answering:
             return await self._batches.promised(
                 route, plan, len(rows), lambda: self._done(len(rows), route, predict, predict, release, route, rows)
             )
-        here = self._is_short(len(rows), route)
+        here = self._is_short(_took_s(len(rows), route), route)
         return await self._batches.predict(release, route, rows, plan, self._watched if here else None)
 
     async def _done(
         self, count: int, route: LoadedRoute, short: Callable[..., _T], long: Callable[..., _T], *arguments: Any
     ) -> _T:
         """What ``short`` answers, on the event loop, or ``long`` on a thread."""
-        took_s = max(count, 1) * max([each.row_s for each in route.arms])
-        if count <= _FEW and took_s <= _SHORT_S and not self._is_slow(route):
+        took_s = _took_s(count, route)
+        if count <= _FEW and self._is_short(took_s, route):
             return await self._turns.here(route.model.name, took_s, self._watched, route, short, *arguments)
         return await self._turns.aside(route.model.name, took_s, carried(long), *arguments)
 
@@ -120,9 +120,9 @@ class Answering:
             if strikes > 0:
                 self._strikes[each.arm.package] = strikes
 
-    def _is_short(self, count: int, route: LoadedRoute) -> bool:
-        """Whether a request of few rows is answered on the event loop."""
-        return max(count, 1) * max([each.row_s for each in route.arms]) <= _SHORT_S and not self._is_slow(route)
+    def _is_short(self, took_s: float, route: LoadedRoute) -> bool:
+        """Whether few rows, which took so long when the model was loaded, are answered on the event loop."""
+        return took_s <= _SHORT_S and not self._is_slow(route)
 
     def _is_slow(self, route: LoadedRoute) -> bool:
         strikes = self._strikes
@@ -134,3 +134,8 @@ class Answering:
     def _by_row(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
         rows = read_objects(route.rows, columns.rows())
         return answers_of(self._predictor.predict(release, route, rows))
+
+
+def _took_s(count: int, route: LoadedRoute) -> float:
+    """How long so many rows took when the model was loaded, in seconds."""
+    return max(count, 1) * max([each.row_s for each in route.arms])

@@ -21,7 +21,7 @@ from skyloom.package.scorer import Value
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 """How many rows at once are measured."""
 GAIN = 1.3
-"""How many times the rows a second a batch has to give, our own costs of gathering included, to be worth it."""
+"""How many times the requests a second batches have to give, all that a request takes included, to be worth it."""
 
 LONGEST_S = 0.05
 """No larger batch than one that takes so long is measured, or used."""
@@ -89,17 +89,18 @@ def measure(package: LoadedPackage, alone_s: float) -> Cost:
     return Cost(fixed_s, row_s, most, gathers=True)
 
 
-def pays(curve: dict[int, float], alone_s: float, hand_over_s: float) -> bool:
+def pays(curve: dict[int, float], alone_s: float, handing_s: float) -> bool:
     """Whether with some batch of ``curve`` (rows -> seconds) `GAIN` times the requests a second are answered that are
     answered one by one: what gathering adds, and what a request takes besides its model, included.
+    ``handing_s`` is what a hand-over takes.
 
     >>> pays({1: 0.001, 16: 0.004}, 0.001, 1e-5), pays({1: 0.001, 16: 0.016}, 0.001, 1e-5)
     (True, False)
     >>> pays({16: 0.0}, 0.00005, 1e-5)  # nobody would notice
     False
     """
-    alone = _REQUEST * hand_over_s + alone_s
-    more = (_REQUEST + _GATHERED) * hand_over_s
+    alone = _REQUEST * handing_s + alone_s
+    more = (_REQUEST + _GATHERED) * handing_s
     return any(alone >= GAIN * (more + seconds / size) for size, seconds in curve.items() if size > 1)
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -67,8 +67,10 @@ class Spread:
 
 
 class _Family(Collector, Generic[_Child]):
-    def __init__(self, name: str, what: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
-        self._name, self._what, self._labels = name, what, tuple(labels)
+    def __init__(
+        self, name: str, what: str, labels: Sequence[str], registry: CollectorRegistry, new: Callable[[], _Child]
+    ) -> None:
+        self._name, self._what, self._labels, self._new = name, what, tuple(labels), new
         self._children: dict[tuple[str, ...], _Child] = {}
         registry.register(self)
 
@@ -80,15 +82,12 @@ class _Family(Collector, Generic[_Child]):
         found = self._children.get(key)
         return self._children.setdefault(key, self._new()) if found is None else found
 
-    def _new(self) -> _Child:
-        raise NotImplementedError
-
 
 class Counts(_Family[Count]):
     """A counter with labels."""
 
-    def _new(self) -> Count:
-        return Count()
+    def __init__(self, name: str, what: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
+        super().__init__(name, what, labels, registry, Count)
 
     def collect(self) -> Iterator[Metric]:
         """What prometheus_client exposes."""
@@ -105,10 +104,7 @@ class Spreads(_Family[Spread]):
         self, name: str, what: str, labels: Sequence[str], *, buckets: Sequence[float], registry: CollectorRegistry
     ) -> None:
         self._buckets = tuple(float(bound) for bound in buckets)
-        super().__init__(name, what, labels, registry)
-
-    def _new(self) -> Spread:
-        return Spread(self._buckets)
+        super().__init__(name, what, labels, registry, lambda: Spread(self._buckets))
 
     def collect(self) -> Iterator[Metric]:
         """What prometheus_client exposes."""
