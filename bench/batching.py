@@ -22,7 +22,7 @@ from bench.serving.rounds import Target, in_turn, middle, ratio, tail, work
 from bench.serving.servers import Server, free_port, pin_client
 
 ROUNDS, NUMBERS, ROWS, BODIES = 5, 10, 1_000, 2_000
-MODELS = {"small": ("a network of 4 x 1024", 32), "large": ("a network of 3 x 2048", 8)}
+MODELS = {"small": ("a network of 3 x 1536", 32), "large": ("a network of 3 x 2048", 8)}
 """What they are, and how many ask them at a time: of the large one, no more than a server without batches lets wait."""
 _HOUR, _DAY = 3_600_000, 86_400_000
 _MOMENT = pa.timestamp("ms", tz="UTC")

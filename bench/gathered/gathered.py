@@ -42,7 +42,7 @@ def network(X, y, width, layers):
 
 @sky.model(requests=rows, label=value, features=[rows[tuple(names)]], task="regression", metrics=("mae",))
 def small(X, y):
-    return network(X, y, 1024, 4)
+    return network(X, y, 1536, 3)
 
 
 @sky.model(requests=rows, label=value, features=[rows[tuple(names)]], task="regression", metrics=("mae",))

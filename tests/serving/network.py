@@ -60,7 +60,7 @@ class NetworkWorld(NumericWorld):
         super().__init__(folder, 2)
         self.model = msgspec.structs.replace(self.model, max_latency_ms=max_latency_ms)
 
-    def network(self, width: int = 1024, depth: int = 4, seed: int = 0) -> str:
+    def network(self, width: int = 1536, depth: int = 3, seed: int = 0) -> str:
         """Save the package; its digest."""
         onnx = network(width, depth, seed, inputs=2)
         signature = Signature(tuple(Input(each.name, each.type) for each in self.model.inputs), "regression")

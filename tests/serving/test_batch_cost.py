@@ -38,8 +38,8 @@ def budget(seconds: float = 10.0) -> Any:
 
 @pytest.fixture(scope="module")
 def gathered() -> tuple[Scorer, Cost]:
-    """A network of four layers of 1,024 units, measured."""
-    scorer = Scorer(network(1024, 4), SIGNATURE)
+    """A network of three layers of 1,536 units, measured."""
+    scorer = Scorer(network(1536, 3), SIGNATURE)
     return scorer, measure(package(scorer), alone_s(scorer))
 
 
