@@ -4,12 +4,10 @@ An ONNX file may name other files ("external data") and operators of any domain.
 standard operators alone; this reads the file's protobuf fields (numbers from onnx.proto of ONNX 1.x) and tells.
 """
 
-import re
-from collections.abc import Iterator
-
 import msgspec
 
 from skyloom.kernel.errors import PackageError
+from skyloom.package.protobuf import fields
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
@@ -60,8 +58,6 @@ _LOCATION = ("tensor", 14)
 """Where a tensor's data are: 0 is in the file."""
 _RUNTIME_FORMAT = b"ORTM"
 """What a flatbuffer of ONNX Runtime has at byte 4. It would be read instead of the protobuf that was inspected."""
-# Trees hold their nodes as long runs of floats (field 7), integers (8) and short mode names (9): skipped in one go.
-_BULK = re.compile(rb"(?:\x3d.{4}|\x40[\x80-\xff]{0,9}[\x00-\x7f]|\x4a\x04.{4}|\x4a\x09.{9}|\x4a\x0a.{10})+", re.DOTALL)
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -99,7 +95,7 @@ def _walk(model: bytes, operators: set[str]) -> None:
     while waiting:
         kind, start, end = waiting.pop()
         children = _CHILDREN[kind]
-        for number, first, last in _fields(model, start, end, bulk=kind == "attribute"):
+        for number, first, last in fields(model, start, end, bulk=kind == "attribute"):
             if (kind, number) in _FORBIDDEN or ((kind, number) == _LOCATION and any(model[first:last])):
                 found = _FORBIDDEN.get((kind, number), _ELSEWHERE)
                 raise PackageError(f"the model holds {found}: a package is one file of standard operators")
@@ -118,38 +114,3 @@ def _check_domain(domain: str) -> None:
             tried="ai.onnx, ai.onnx.ml",
             fix="convert it to standard ONNX",
         )
-
-
-def _fields(model: bytes, start: int, end: int, *, bulk: bool) -> Iterator[tuple[int, int, int]]:
-    """The fields of one message: number, first byte and end of the content."""
-    position = start
-    while position < end:
-        if bulk and (run := _BULK.match(model, position, end)):
-            position = run.end()
-            continue
-        key, first = _varint(model, position)
-        wire = key & 7
-        if wire == 0:
-            _, last = _varint(model, first)
-        elif wire == 2:
-            length, first = _varint(model, first)
-            last = first + length
-        elif wire in (1, 5):
-            last = first + (8 if wire == 1 else 4)
-        else:
-            raise IndexError(f"wire type {wire} at byte {position}")
-        if last > end:
-            raise IndexError(f"field {key >> 3} at byte {position} is cut off")
-        yield key >> 3, first, last
-        position = last
-
-
-def _varint(model: bytes, position: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = model[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-    raise IndexError(f"a number at byte {position} does not end")

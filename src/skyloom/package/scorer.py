@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skyloom.kernel.errors import PackageError
 from skyloom.package.inspection import inspect_model
+from skyloom.package.ordering import ordering_of
 from skyloom.package.signature import MISSING_STRING, Input, Signature
 from skyloom.package.single import SingleRow, Value
 
@@ -32,6 +33,7 @@ class Scorer:
         self._session = _session(model)
         self._check_inputs()
         self._outputs = [signature.output]
+        self._ordering = ordering_of(model, self._numbers()) if self.rowwise else None
         self._local = threading.local()
         self.blocks: tuple[int, ...] = ()
         """Sizes of runs, the largest first; to be set before anybody else has this scorer."""
@@ -45,6 +47,10 @@ class Scorer:
         if unlike or self.signature.output not in outputs:
             raise PackageError(f"the model does not fit its signature: inputs {unlike}, outputs {outputs}")
         self._used = frozenset(found)
+
+    def _numbers(self) -> frozenset[str]:
+        """The inputs that the model uses and that are numbers."""
+        return frozenset(each.name for each in self.signature.inputs if not each.is_text and each.name in self._used)
 
     def score_row(self, values: Sequence[Value]) -> float:
         """The score of one row: its values in the order of the signature, ``None`` for what is missing."""
@@ -68,7 +74,7 @@ class Scorer:
         count = len(next(iter(feed.values())))
         feed = {name: array for name, array in feed.items() if name in self._used}
         if self.rowwise and count:
-            return self._run(feed)
+            return self._run_in_order(feed, count)
         scores, row = np.empty(count, np.float32), 0
         for size in self.blocks:
             while count - row >= size:
@@ -95,6 +101,15 @@ class Scorer:
         with np.errstate(over="ignore"):
             numbers = np.array(rows, np.float64).T.astype(np.float32, "C")
         return dict(zip(names, numbers, strict=True))
+
+    def _run_in_order(self, feed: Mapping[str, NDArray[Any]], count: int) -> NDArray[np.float32]:
+        """One run of rows in the order in which they are answered soonest; the scores in that of ``feed``."""
+        order = None if self._ordering is None else self._ordering.of(feed)
+        if order is None:
+            return self._run(feed)
+        scores = np.empty(count, np.float32)
+        scores[order] = self._run({name: array.take(order).reshape(-1, 1) for name, array in feed.items()})
+        return scores
 
     def _run(self, feed: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         return self._session.run(self._outputs, feed)[0]
