@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyloom.kernel.sticky import BUCKETS, arm_of, bucket_of
+from skyloom.kernel.sticky import BUCKETS, arm_of, bucket_of, buckets_of
 
 
 @given(st.text(), st.text())
@@ -12,6 +12,11 @@ def test_a_unit_keeps_its_bucket(salt: str, unit: str) -> None:
     bucket = bucket_of(salt, unit)
     assert bucket == bucket_of(salt, unit)
     assert 0 <= bucket < BUCKETS
+
+
+@given(st.text(), st.lists(st.text()))
+def test_many_units_have_the_buckets_of_each(salt: str, units: list[str]) -> None:
+    assert buckets_of(salt, units) == [bucket_of(salt, unit) for unit in units]
 
 
 @given(st.integers(0, BUCKETS - 1), st.lists(st.integers(0, BUCKETS), min_size=2, max_size=6).map(sorted))

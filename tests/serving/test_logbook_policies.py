@@ -51,6 +51,23 @@ def test_champions_and_shadows_keep_receipts_of_the_same_requests_and_nothing_th
         assert each.inputs[3] is None, "a feature that was looked up by what is redacted"
 
 
+def test_new_keys_are_kept_by_chance_in_the_share_that_is_declared():
+    drawn = [policy_of(model_def("late", logbook=LogbookDef(sample=share))).drawn(200_000) for share in (0.0001, 0.1, 0.9)]
+    for places, expected in zip(drawn, (20, 20_000, 180_000), strict=True):
+        assert abs(len(places) - expected) < 6 * expected**0.5  # six standard deviations, or more
+        assert np.array_equal(np.unique(places), places)
+        assert len(places) < 1_000 or 95_000 < places.mean() < 105_000
+    again = policy_of(model_def("late", logbook=LogbookDef(sample=0.1))).drawn(200_000)
+    assert not np.array_equal(again, drawn[1])
+
+
+def test_of_rows_none_of_which_is_kept_there_are_no_receipts():
+    policy = policy_of(model_def("late", logbook=LogbookDef(sample=0.0001)))
+    units = [unit for unit in map(str, range(50)) if not policy.keeps(unit)]
+    rows = _Rows([], {"flight_id": units}, units, units)
+    assert _kept(rows, np.zeros(len(units)), policy, b"secret") is None
+
+
 def test_rows_by_column_are_kept_as_single_rows_are():
     model = model_def("late", logbook=LogbookDef(sample=0.5, redact=("distance",), hashed=("carrier",)))
     policy = policy_of(msgspec.structs.replace(model, inputs=model.inputs[:2]))
@@ -59,6 +76,7 @@ def test_rows_by_column_are_kept_as_single_rows_are():
     request = {"flight_id": units, "carrier": ["UA", None] * (count // 2), "distance": np.arange(count, dtype=np.float64)}
     rows = _Rows(["carrier", "distance"], request, units, [f"p{number}" for number in range(count)])
     kept = _kept(rows, np.arange(count, dtype=np.float64), policy, b"secret")
+    assert kept is not None
     expected = [number for number in range(count) if policy.keeps(units[number])]
     assert (kept.ids, kept.scores.tolist()) == ([f"p{number}" for number in expected], expected)
     assert list(kept.request) == ["flight_id", "redacted(distance)", "hash(carrier)"]

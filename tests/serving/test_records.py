@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.serving.logbook.forwarder import listed
-from skyloom.serving.records import Receipts, ids_of
+from skyloom.serving.numbered import Numbered
+from skyloom.serving.records import Receipts
 
 KINDS: dict[str, st.SearchStrategy[Any]] = {
     "float": st.floats(allow_nan=False),
@@ -41,7 +42,7 @@ def test_they_read_back_as_each_alone(data: st.DataObject, count: int) -> None:
     at_ms = np.arange(count, dtype=np.int64) * 10**12
     same = {"model": "m", "version": 3, "release": "r" * 64, "arm": "champion", "logged_ms": 7}
     same |= {"as_of": {"a": 1}, "latency_ms": 0.5, "error": None}
-    ids = ids_of("p", count)
+    ids = Numbered("p", count)
     named = {f"column {i}": column for i, column in enumerate(request)}
     made = listed(count, bytes(Receipts(same, ids, units, at_ms, inputs, named, scores).encode()))
     wanted = [
@@ -65,10 +66,10 @@ def value(cell: Any) -> Any:
 
 
 def test_ids_are_as_long_as_others_and_differ() -> None:
-    ids = ids_of("p", 70_000)
+    ids = Numbered("p", 70_000)
     assert len(set(ids)) == 70_000
     assert {len(each) for each in ids} == {28}
-    assert ids == sorted(ids)
+    assert list(ids) == sorted(ids)
 
 
 def test_many_rows_and_fields_have_longer_heads() -> None:
@@ -77,7 +78,7 @@ def test_many_rows_and_fields_have_longer_heads() -> None:
     count, width = 70_000, 17
     column = np.arange(count, dtype=np.float64)
     named = {f"x{i}": column for i in range(width)}
-    receipts = Receipts(same, ids_of("p", count), ["u"] * count, np.arange(count), [column] * width, named, column)
+    receipts = Receipts(same, Numbered("p", count), ["u"] * count, np.arange(count), [column] * width, named, column)
     read = msgspec.msgpack.decode(listed(count, bytes(receipts.encode())), type=list[Receipt])
     assert len(read) == count
     assert read[-1].inputs == (69_999.0,) * width

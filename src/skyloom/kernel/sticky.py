@@ -1,9 +1,11 @@
 """The sticky hash: the same unit meets the same arm for as long as a rollout lasts, and a ramp only ever adds units."""
 
+import struct
 from collections.abc import Sequence
 from hashlib import blake2b
 
 BUCKETS = 10_000
+_WIDTH = 8
 
 
 def bucket_of(salt: str, unit: str) -> int:
@@ -12,7 +14,22 @@ def bucket_of(salt: str, unit: str) -> int:
     >>> bucket_of("r1", "UA1545") == bucket_of("r1", "UA1545")
     True
     """
-    return int.from_bytes(blake2b(f"{salt}\0{unit}".encode(), digest_size=8).digest(), "big") % BUCKETS
+    return int.from_bytes(blake2b(f"{salt}\0{unit}".encode(), digest_size=_WIDTH).digest(), "big") % BUCKETS
+
+
+def buckets_of(salt: str, units: Sequence[str]) -> list[int]:
+    """The bucket of each unit.
+
+    >>> buckets_of("r1", ["UA1545", "UA1714"]) == [bucket_of("r1", "UA1545"), bucket_of("r1", "UA1714")]
+    True
+    """
+    salted = blake2b(f"{salt}\0".encode(), digest_size=_WIDTH)
+    digests: list[bytes] = []
+    for unit in units:
+        begun = salted.copy()
+        begun.update(unit.encode())
+        digests.append(begun.digest())
+    return [number % BUCKETS for number in struct.unpack(f">{len(digests)}Q", b"".join(digests))]
 
 
 def arm_of(bucket: int, shares: Sequence[int]) -> int:

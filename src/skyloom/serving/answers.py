@@ -14,7 +14,7 @@ class Answers(NamedTuple):
 
     scores: NDArray[np.float64]
     labels: NDArray[np.bool_] | None
-    receipts: list[str]
+    receipts: Sequence[str]
     versions: frozenset[int]
 
 

@@ -23,9 +23,10 @@ from skyloom.serving.body import LAST_MOMENT_MS
 from skyloom.serving.loaded import LoadedRelease, LoadedRoute
 from skyloom.serving.logbook import UNLOGGED, Logbook, Policy, Sealed, keyed_hash
 from skyloom.serving.metrics import Metrics
-from skyloom.serving.records import Column, Receipts, ids_of
+from skyloom.serving.numbered import Numbered
+from skyloom.serving.records import Column, Receipts
 from skyloom.serving.router import arm_for
-from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor
+from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Matrix, Tensor
 from skyloom.serving.traces import Recording, recording
 from skyloom.serving.traces.spans import scored as scored_by
 from skyloom.serving.wire import Problem
@@ -61,11 +62,11 @@ class BulkPredictor:
         shares = _scored(route, names, request, units, kept)
         if shares is None:
             return None
-        ids, scores, threshold = ids_of("p", columns.count), np.empty(columns.count), np.empty(columns.count)
+        ids, scores, threshold = Numbered("p", columns.count), np.empty(columns.count), np.empty(columns.count)
         for share in shares:
             scores[share.positions] = share.scores
             threshold[share.positions] = route.arms[share.arm].package.manifest.threshold
-            self._log(release, route, share, _Rows(names, request, units, ids), started)
+            self._log(release, route, share, _Rows(names, request, units, ids, columns.fresh), started)
         exemplar = None if kept is None else kept.exemplar
         self._metrics.scoring_seconds.labels(route.model.name).observe(time.perf_counter() - started, exemplar)
         labels = scores >= threshold if route.model.task == "binary" else None
@@ -75,6 +76,8 @@ class BulkPredictor:
         arm, model, schema = route.arms[share.arm].arm, route.model.name, route.rows.schema
         self._metrics.predictions.labels(model, str(arm.version), arm.role).inc(len(share.scores))
         kept = _kept(rows.only(share.positions), share.scores, route.policy, self._logbook.secret)
+        if kept is None:
+            return
         at_ms: Any = kept.request[schema.time]
         receipts = Receipts(
             same={
@@ -99,12 +102,13 @@ class BulkPredictor:
 
 
 class _Rows(NamedTuple):
-    """``names`` are the request's columns that are the model's inputs, in order."""
+    """``names`` are the request's columns that are the model's inputs, in order; ``fresh`` as in `Columns`."""
 
     names: Sequence[str]
     request: Mapping[str, Column]
     units: Sequence[str]
-    ids: list[str]
+    ids: Sequence[str]
+    fresh: bool = False
 
     def only(self, positions: _Positions) -> "_Rows":
         """The rows at ``positions`` alone."""
@@ -112,23 +116,25 @@ class _Rows(NamedTuple):
             return self
         request = {name: _picked(column, positions) for name, column in self.request.items()}
         at = [int(position) for position in positions]
-        return _Rows(self.names, request, [self.units[row] for row in at], [self.ids[row] for row in at])
+        return _Rows(self.names, request, [self.units[row] for row in at], [self.ids[row] for row in at], self.fresh)
 
 
 class _Kept(NamedTuple):
     """What receipts keep of rows."""
 
-    ids: list[str]
+    ids: Sequence[str]
     units: Sequence[str]
     inputs: Sequence[Column]
     request: Mapping[str, Column]
     scores: NDArray[np.float64]
 
 
-def _kept(rows: _Rows, scores: NDArray[np.float64], policy: Policy, secret: bytes) -> _Kept:
-    """Of rows that one arm answered: those that the policy keeps, without what it redacts."""
+def _kept(rows: _Rows, scores: NDArray[np.float64], policy: Policy, secret: bytes) -> _Kept | None:
+    """Of rows that one arm answered: those that the policy keeps, if any, without what it redacts."""
     if not policy.keeps_all:
-        positions = np.array([row for row, unit in enumerate(rows.units) if policy.keeps(unit)], np.intp)
+        positions = policy.drawn(len(rows.ids)) if rows.fresh else policy.kept(rows.units)
+        if not len(positions):
+            return None
         rows, scores = rows.only(positions), scores[positions]
 
     def hashes(column: str) -> Column:
@@ -190,20 +196,32 @@ def _by_arm(route: LoadedRoute, units: Sequence[str]) -> dict[int, _Positions]:
 
 def _typed(columns: Columns, schema: Schema) -> dict[str, Column] | None:
     """The columns of the request as its schema types them; ``None`` for what `RowType` might refuse, or types otherwise."""
-    if set(columns.tensors) != set(schema.names):
-        return None
     made: dict[str, Column] = {}
     with np.errstate(over="ignore", invalid="ignore"):
+        whole = _whole(columns.matrix)
+        tensors = columns.by_name() if whole is None else columns.tensors
+        known: dict[str, Column] = whole or {}
+        if tensors.keys() | known.keys() != set(schema.names):
+            return None
         for field in schema.fields:
-            column = _column(columns.tensors[field.name], field)
+            column = known[field.name] if field.name in known else _column(tensors[field.name], field)
             if column is None:
                 return None
             made[field.name] = column
     return made
 
 
+def _whole(matrix: Matrix | None) -> dict[str, Column] | None:
+    """The columns of a matrix of which no number is missing or infinite, and so none of its columns has any."""
+    if matrix is None or not _are_finite(matrix.values.reshape(-1)):
+        return None
+    return dict(zip(matrix.names, matrix.values, strict=True))
+
+
 def _column(tensor: Tensor, field: Field) -> Column | None:
     values, datatype = tensor.values, tensor.datatype
+    if isinstance(values, Numbered):
+        return values if field.type is Type.STRING else None
     if isinstance(values, list):
         return values if field.type is Type.STRING and _are_texts(values, field) else None
     if field.type is Type.FLOAT and datatype in FLOATS:
@@ -220,11 +238,15 @@ def _column(tensor: Tensor, field: Field) -> Column | None:
 
 
 def _floats(values: NDArray[Any], field: Field) -> Column | None:
-    if math.isfinite(np.dot(values, values)) or bool(np.isfinite(values).all()):  # a sum of squares may be too large
+    if _are_finite(values):
         return values
     if not field.nullable or bool(np.isinf(values).any()):
         return None
     return [None if missing else value for missing, value in zip(np.isnan(values), values.tolist(), strict=True)]
+
+
+def _are_finite(values: NDArray[Any]) -> bool:
+    return math.isfinite(np.dot(values, values)) or bool(np.isfinite(values).all())  # a sum of squares may be too large
 
 
 def _are_texts(values: Sequence[Any], field: Field) -> bool:

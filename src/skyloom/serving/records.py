@@ -6,7 +6,6 @@ has one width (numbers, ids) is laid out by numpy, and only texts and missing va
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -14,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyloom.ingest.rows import Value
-from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.prediction import Receipt
+from skyloom.serving.numbered import Numbered
 
 Column = NDArray[Any] | Sequence[Value]
 """Values of one column: an array of float64, float32, int64 or bool (none is missing), or a sequence of anything."""
@@ -29,7 +28,6 @@ _KEPT = 8 << 20
 """The most bytes that a thread keeps to encode receipts in."""
 _MEMORY = threading.local()
 _FALSE = 0xC2
-_ID_TAIL, _LETTERS = 5, np.frombuffer(b"0123456789abcdefghjkmnpqrstvwxyz", np.uint8)
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -38,7 +36,7 @@ class Receipts(NamedTuple):
     ``inputs`` and ``request`` the columns of the model and of the caller, in order."""
 
     same: Mapping[str, Any]
-    ids: list[str]
+    ids: Sequence[str]
     units: Sequence[str]
     at_ms: NDArray[np.int64]
     inputs: Sequence[Column]
@@ -75,25 +73,6 @@ class Receipts(NamedTuple):
         return _joined(pieces, count)
 
 
-def ids_of(prefix: str, count: int) -> list[str]:
-    """Ids of the form of `new_id` that share all but their last five characters, which count the rows (up to 2^25).
-
-    >>> first, second = ids_of("p", 2)
-    >>> (len(first), first[:-5] == second[:-5], first[-5:], second[-5:])
-    (28, True, '00000', '00001')
-    """
-    shared = new_id(prefix)[:-_ID_TAIL]
-    return [shared + tail for tail in _tails(1 << max(count - 1, 1).bit_length())[:count]]
-
-
-@lru_cache(maxsize=17)
-def _tails(count: int) -> list[str]:
-    """The last characters of so many ids."""
-    shifts = np.arange(5 * (_ID_TAIL - 1), -1, -5)
-    tails = _LETTERS[(np.arange(count)[:, None] >> shifts) & 31].tobytes().decode()
-    return [tails[at : at + _ID_TAIL] for at in range(0, count * _ID_TAIL, _ID_TAIL)]
-
-
 class _Fixed(NamedTuple):
     """A column whose encoded values have one width: ``head`` says what comes (a bool is nothing more), then a value, of the
     type ``stored``."""
@@ -118,15 +97,20 @@ def _piece(column: Column) -> _Piece:
 
 def _texts(values: Sequence[Value]) -> _Piece:
     """Texts of one length, as ids are, lie side by side; anything else is encoded by itself."""
+    if isinstance(values, Numbered):
+        return _side_by_side(values.octets())
     if set(map(type, values)) != {str}:
         return [_ENCODER.encode(value) for value in values]
     joined, width = "".join(cast("Sequence[str]", values)), len(str(values[0]))
     one = 0 < width < 1 << 8 and joined.isascii() and set(map(len, cast("Sequence[str]", values))) == {width}
     if not one:
         return [_ENCODER.encode(value) for value in values]
-    head = bytes([0xA0 | width]) if width < 32 else bytes([0xD9, width])
-    side_by_side = np.frombuffer(joined.encode(), f"S{width}")
-    return _Fixed(head, side_by_side, side_by_side.dtype)
+    return _side_by_side(np.frombuffer(joined.encode(), f"S{width}"))
+
+
+def _side_by_side(texts: NDArray[np.bytes_]) -> _Fixed:
+    width = texts.dtype.itemsize
+    return _Fixed(bytes([0xA0 | width]) if width < 32 else bytes([0xD9, width]), texts, texts.dtype)
 
 
 def _head(short: int, long: int, count: int) -> bytes:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skyloom.ingest.rows import Value
+from skyloom.serving.numbered import Numbered
 from skyloom.serving.wire import Problem
 
 INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
@@ -29,8 +30,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 DATATYPES = frozenset({*DTYPES, "BYTES"})
 
-Values = NDArray[Any] | list[Any]
-"""Flat, row-major: an array of the datatype's numbers, or a list of strings, or of numbers some of which are missing."""
+Values = NDArray[Any] | list[Any] | Numbered
+"""Flat, row-major: an array of the datatype's numbers, or a list of strings, or of numbers some of which are missing;
+or ids."""
 
 _JSON_TYPES: dict[str, Any] = {
     **dict.fromkeys(INTEGERS, list[int | None]),
@@ -55,20 +57,42 @@ class Tensor(NamedTuple):
         >>> from_json("a", "FP32", (2,), [1, None]).column()
         [1.0, None]
         """
-        if isinstance(self.values, list):
-            return self.values
+        if not isinstance(self.values, np.ndarray):
+            return list(self.values)
         values: list[Any] = self.values.tolist()
         if self.datatype in FLOATS and math.isnan(sum(values)):
             return [None if math.isnan(value) else value for value in values]
         return values
 
 
+class Matrix(NamedTuple):
+    """Columns of floats beside each other: ``values`` [columns, rows], float32 or float64, contiguous; NaN is missing."""
+
+    names: tuple[str, ...]
+    datatype: str
+    values: NDArray[Any]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A tensor for each column."""
+        shape = self.values.shape[1:]
+        return {
+            name: Tensor(name, self.datatype, shape, values) for name, values in zip(self.names, self.values, strict=True)
+        }
+
+
 @dataclass(frozen=True)
 class Columns:
-    """Rows by their columns: a tensor of ``count`` values for each."""
+    """Rows by their columns: a tensor of ``count`` values for each, but for those that lie in one ``matrix``. ``fresh``: the
+    keys were made for this request, and nobody else has them."""
 
     count: int
     tensors: dict[str, Tensor]
+    matrix: Matrix | None = None
+    fresh: bool = False
+
+    def by_name(self) -> dict[str, Tensor]:
+        """A tensor for each column."""
+        return self.tensors if self.matrix is None else {**self.tensors, **self.matrix.tensors()}
 
     def rows(self) -> list[dict[str, Value]]:
         """The same rows, each by itself.
@@ -76,8 +100,9 @@ class Columns:
         >>> Columns(1, {"a": from_json("a", "INT8", (1,), [3])}).rows()
         [{'a': 3}]
         """
-        columns = [tensor.column() for tensor in self.tensors.values()]
-        return [dict(zip(self.tensors, row, strict=True)) for row in zip(*columns, strict=True)]
+        tensors = self.by_name()
+        columns = [tensor.column() for tensor in tensors.values()]
+        return [dict(zip(tensors, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def from_json(name: str, datatype: str, shape: tuple[int, ...], data: list[Any]) -> Tensor:
@@ -128,7 +153,7 @@ def to_raw(values: Values) -> bytes:
     >>> to_raw(["ab"])
     b'\\x02\\x00\\x00\\x00ab'
     """
-    if not isinstance(values, list):
+    if isinstance(values, np.ndarray):
         return values.tobytes()
     return b"".join([_LENGTH.pack(len(each)) + each for each in (str(value).encode() for value in values)])
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 
 from skyloom.serving import tensors as _tensors
 from skyloom.serving.body import decode
@@ -101,7 +102,7 @@ def write(asked: Asked, model: str, version: str | None, outputs: Sequence[Tenso
             raws.append(_tensors.to_raw(tensor.values))
             each["parameters"] = {"binary_data_size": len(raws[-1])}
         else:
-            each["data"] = tensor.values if isinstance(tensor.values, list) else tensor.values.tolist()
+            each["data"] = tensor.values.tolist() if isinstance(tensor.values, np.ndarray) else list(tensor.values)
         told.append(each)
     whole = reply(answer)
     if not raws:

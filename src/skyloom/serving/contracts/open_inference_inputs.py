@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skyloom.ingest.limits import MAX_REQUEST_ROWS, too_many
 from skyloom.ingest.rows import Value
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.schema import Field, Schema, Type
-from skyloom.serving.records import ids_of
-from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Tensor, Values
+from skyloom.serving.numbered import Numbered
+from skyloom.serving.tensors import FLOATS, INTEGERS, Columns, Matrix, Tensor, Values
 from skyloom.serving.wire import Problem
 
 DATATYPE_OF = {Type.STRING: "BYTES", Type.FLOAT: "FP64", Type.INT: "INT64", Type.BOOL: "BOOL", Type.TIMESTAMP: "INT64"}
@@ -44,25 +45,43 @@ def columns_of(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> Column
     if not tensors:
         raise Problem(400, "inputs: there is none")
     columns: dict[str, Tensor] = {}
-    names, has_matrix = frozenset(schema.names), False
+    names, matrix, has_matrix = frozenset(schema.names), None, False
     for tensor in tensors:
         numbers = numbers_of(schema) if _may_be_matrix(tensor, names) else ()
         has_matrix = has_matrix or bool(numbers)
+        if matrix is None and _stays_whole(tensor, numbers):
+            matrix = _matrix(tensor, numbers)
+            continue
         for column in _columns_of_matrix(tensor, numbers) if numbers else [_checked(tensor, schema, names)]:
             if column.name in columns:
-                raise Problem(400, f"{column.name}: given twice")
+                raise _twice(column.name)
             columns[column.name] = column
+    if matrix is not None and (twice := [name for name in matrix.names if name in columns]):
+        raise _twice(twice[0])
+    count = _count(columns, matrix)
+    if has_matrix:
+        columns.setdefault(schema.time, Tensor(schema.time, "INT64", (count,), np.full(count, now_ms, np.int64)))
+    fresh = has_matrix and schema.key not in columns
+    if fresh:
+        columns[schema.key] = _fresh_keys(schema[schema.key], count)
+    return Columns(count, columns, matrix, fresh)
+
+
+def _twice(name: str) -> Problem:
+    return Problem(400, f"{name}: given twice")
+
+
+def _count(columns: dict[str, Tensor], matrix: Matrix | None) -> int:
+    """How many rows all have. Raises `Problem` with 400 where they differ, or are too many."""
     counts = {tensor.shape[0] for tensor in columns.values()}
+    if matrix is not None:
+        counts.add(matrix.values.shape[1])
     if len(counts) > 1:
         raise Problem(400, f"the inputs hold different numbers of rows: {sorted(counts)}")
     count = counts.pop()
     if count > MAX_REQUEST_ROWS:
         raise too_many()
-    if has_matrix:
-        columns.setdefault(schema.time, Tensor(schema.time, "INT64", (count,), np.full(count, now_ms, np.int64)))
-        if schema.key not in columns:
-            columns[schema.key] = _fresh_keys(schema[schema.key], count)
-    return Columns(count, columns)
+    return count
 
 
 def few_rows(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> list[tuple[Value, ...]] | None:
@@ -74,7 +93,12 @@ def few_rows(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> list[tup
     (7, 1.0)
     """
     tensor, fields = tensors[0] if len(tensors) == 1 else None, schema.fields
-    if tensor is None or len(tensor.shape) != 2 or tensor.datatype not in FLOATS or isinstance(tensor.values, list):
+    if (
+        tensor is None
+        or len(tensor.shape) != 2
+        or tensor.datatype not in FLOATS
+        or not isinstance(tensor.values, np.ndarray)
+    ):
         return None
     (count, width), numbers = tensor.shape, len(fields) - 2
     if width != numbers or not 0 < count <= FEW:
@@ -92,7 +116,7 @@ def few_rows(tensors: Sequence[Tensor], schema: Schema, now_ms: int) -> list[tup
             return None
     if key_at < 0:
         return None
-    keys, rows = [new_id("k")] if count == 1 else ids_of("k", count), list[tuple[Value, ...]]()
+    keys, rows = [new_id("k")] if count == 1 else Numbered("k", count), list[tuple[Value, ...]]()
     for row in range(count):
         whole: list[Value] = [*values[row * width : (row + 1) * width]]
         for place, value in sorted(((key_at, keys[row]), (time_at, now_ms))):
@@ -120,14 +144,32 @@ def _checked(tensor: Tensor, schema: Schema, names: frozenset[str]) -> Tensor:
     return tensor
 
 
-def _columns_of_matrix(matrix: Tensor, fields: tuple[Field, ...]) -> list[Tensor]:
+def _stays_whole(tensor: Tensor, fields: tuple[Field, ...]) -> bool:
+    """Whether a matrix is one of many rows of floats, for columns that are floats."""
+    many = bool(fields) and tensor.shape[0] > FEW and tensor.datatype in FLOATS
+    return many and all(field.type is Type.FLOAT for field in fields)
+
+
+def _matrix(tensor: Tensor, fields: tuple[Field, ...]) -> Matrix:
+    turned = _turned(tensor, fields)
+    if tensor.datatype == "FP16":
+        turned = turned.astype(np.float32)
+    return Matrix(tuple([field.name for field in fields]), "FP64" if tensor.datatype == "FP64" else "FP32", turned)
+
+
+def _turned(matrix: Tensor, fields: tuple[Field, ...]) -> NDArray[Any]:
+    """The values of a matrix, a row for each of its columns."""
     count, width = matrix.shape
     if width != len(fields):
         names = ", ".join(field.name for field in fields)
         raise Problem(400, f"{matrix.name}: the shape is {[count, width]}; a row is {len(fields)} numbers: {names}")
-    if isinstance(matrix.values, list):
+    if not isinstance(matrix.values, np.ndarray):
         raise Problem(400, f"{matrix.name}: a number is missing; send floats, with NaN for what is missing")
-    turned = np.ascontiguousarray(matrix.values.reshape(count, width).T)
+    return np.ascontiguousarray(matrix.values.reshape(count, width).T)
+
+
+def _columns_of_matrix(matrix: Tensor, fields: tuple[Field, ...]) -> list[Tensor]:
+    turned, count = _turned(matrix, fields), matrix.shape[0]
     if count <= FEW and matrix.datatype in FLOATS and all(field.type is Type.FLOAT for field in fields):
         lists: list[list[Any]] = turned.tolist()
         if math.isnan(sum(map(sum, lists))):
@@ -157,7 +199,7 @@ def _column(matrix: Tensor, field: Field, values: Any) -> Tensor:
 
 def _fresh_keys(field: Field, count: int) -> Tensor:
     if field.type is Type.STRING:
-        return Tensor(field.name, "BYTES", (count,), ids_of("k", count))
+        return Tensor(field.name, "BYTES", (count,), Numbered("k", count))
     if field.type is Type.INT:
         first = int.from_bytes(os.urandom(7), "big")
         return Tensor(field.name, "INT64", (count,), first + np.arange(count, dtype=np.int64))

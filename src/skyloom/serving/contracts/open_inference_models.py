@@ -81,10 +81,9 @@ def outputs_named(route: LoadedRoute, wanted: Sequence[str] | None) -> list[str]
 def output_tensors(names: Sequence[str], answers: Answers) -> list[Tensor]:
     """The outputs of those names, each of shape [n]."""
     shape = (len(answers.scores),)
-    made = {
-        SCORE: Tensor(SCORE, "FP64", shape, answers.scores),
-        RECEIPT: Tensor(RECEIPT, "BYTES", shape, answers.receipts),
-    }
+    made = {SCORE: Tensor(SCORE, "FP64", shape, answers.scores)}
+    if RECEIPT in names:
+        made[RECEIPT] = Tensor(RECEIPT, "BYTES", shape, list(answers.receipts))
     if answers.labels is not None:
         made[LABEL] = Tensor(LABEL, "BOOL", shape, answers.labels)
     return [made[name] for name in names]

@@ -43,7 +43,7 @@ def put(response: Any, outputs: Sequence[Tensor], raw: bool) -> None:
         if raw:
             response.raw_output_contents.append(_tensors.to_raw(tensor.values))
             continue
-        values = tensor.values if isinstance(tensor.values, list) else tensor.values.tolist()
+        values = tensor.values.tolist() if isinstance(tensor.values, np.ndarray) else list(tensor.values)
         if tensor.datatype == "BYTES":
             values = [str(value).encode() for value in values]
         getattr(made.contents, _CONTENTS[tensor.datatype]).extend(values)

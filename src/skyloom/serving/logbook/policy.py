@@ -1,15 +1,19 @@
 """What is kept of the predictions of a model: which of them, and which of their columns."""
 
 import hmac
+import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from skyloom.ingest.rows import Value
 from skyloom.kernel.records.definitions import ModelDef
 from skyloom.kernel.records.hidden import hash_name, hidden_inputs, mark_name
 from skyloom.kernel.records.prediction import Receipt
-from skyloom.kernel.sticky import BUCKETS, bucket_of
+from skyloom.kernel.sticky import BUCKETS, bucket_of, buckets_of
 
 REFUSE = "refuse"
 _SALT = "logbook"
@@ -36,6 +40,16 @@ class Policy(NamedTuple):
     def keeps(self, key: str) -> bool:
         """Whether predictions of a key are kept: the same for champion, canary and shadow, and for every process."""
         return self.keeps_all or bucket_of(_SALT, key) < self.share
+
+    def kept(self, keys: Sequence[str]) -> NDArray[np.intp]:
+        """The places of the keys whose predictions are kept, as `keeps` has them."""
+        return np.flatnonzero(np.array(buckets_of(_SALT, keys), np.int64) < self.share)
+
+    def drawn(self, count: int) -> NDArray[np.intp]:
+        """The places of those kept of so many keys that nobody else has and nobody asks for again: for them any chance is as
+        good as the hash of a random text."""
+        chance = np.frombuffer(os.urandom(4 * count), np.uint32)
+        return np.flatnonzero(chance < self.share * (1 << 32) // BUCKETS)
 
     def redacted(self, receipt: Receipt, secret: bytes) -> Receipt:
         """A receipt without what is not to be kept."""
