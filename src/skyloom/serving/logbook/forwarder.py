@@ -27,8 +27,8 @@ BATCH_BYTES = 4 << 20
 _SHORTEST_S, _LONGEST_S = 0.02, 0.5
 _FRESH_S = 1.0
 
-Payload = tuple[int, bytes]
-"""So many receipts, as MessagePack, one after the other."""
+Payload = tuple[int, Sequence[bytes]]
+"""So many receipts, as MessagePack, one after the other, in pieces."""
 
 
 class _Named(msgspec.Struct):
@@ -118,7 +118,7 @@ class Forwarder:
     def _append(self, topic: str, payload: Payload) -> None:
         count, rows = payload
         try:
-            self._log.append(topic, [NewBatch(count, self._clock.now_ms(), False, listed(count, rows))])
+            self._log.append(topic, [NewBatch(count, self._clock.now_ms(), False, listed(count, *rows))])
         except DataError as error:
             self._append_in_halves(topic, payload, error)
 
@@ -127,21 +127,22 @@ class Forwarder:
         count, rows = payload
         if count == 1:
             self._metrics.logbook_dropped.labels("refused").inc()
-            _log.error("a receipt of %d bytes is dropped: %s", len(rows), refusal)
+            _log.error("a receipt of %d bytes is dropped: %s", sum(map(len, rows)), refusal)
             return
-        one_by_one = [bytes(row) for row in _ROWS.decode(listed(count, rows))]
+        one_by_one = [bytes(row) for row in _ROWS.decode(listed(count, *rows))]
         for half in (one_by_one[: count // 2], one_by_one[count // 2 :]):
-            self._append(topic, (len(half), b"".join(half)))
+            self._append(topic, (len(half), half))
 
     def _missing(self, journal: Journal, topic: str, payload: Payload) -> Payload | None:
         """The receipts that the log does not hold since the journal's mark; ``None`` when it holds all."""
         there = self._there.get((id(journal), topic))
         if there is None:
             there = self._there[id(journal), topic] = self._ids_from(topic, journal.since.get(topic, 0))
-        whole = listed(*payload)
+        count, rows = payload
+        whole = listed(count, *rows)
         ids = [each.id for each in _IDS.decode(whole)]
         kept = [bytes(row) for id, row in zip(ids, _ROWS.decode(whole), strict=True) if id not in there]
-        return (len(kept), b"".join(kept)) if kept else None
+        return (len(kept), kept) if kept else None
 
     def _ids_from(self, topic: str, offset: int) -> set[str]:
         ids: set[str] = set()
@@ -164,13 +165,13 @@ class Forwarder:
         )  # fmt: skip
 
 
-def listed(count: int, rows: bytes) -> bytes:
-    """Values of MessagePack, one after the other, as one list of them.
+def listed(count: int, *rows: bytes) -> bytes:
+    """So many values of MessagePack, one after the other in ``rows``, as one list of them.
 
     >>> listed(2, b"\\x01\\x02")
     b'\\x92\\x01\\x02'
     """
-    return _list_head(count) + rows
+    return b"".join((_list_head(count), *rows))
 
 
 def _list_head(count: int) -> bytes:
@@ -185,6 +186,6 @@ def _by_model(frames: Sequence[Frame]) -> dict[str, Payload]:
     for frame in frames:
         by_model.setdefault(frame.model, []).append(frame)
     return {
-        predictions_topic(model): (sum(each.rows for each in found), b"".join([each.payload for each in found]))
+        predictions_topic(model): (sum(each.rows for each in found), [each.payload for each in found])
         for model, found in by_model.items()
     }

@@ -75,8 +75,8 @@ def frame_at(found: Bytes, at: int, end: int, seed: int) -> Frame | None:
     checked = found[at + _HEAD.size : stop]
     if zlib.crc32(checked, seed) != _HEAD.unpack_from(head)[1]:
         return None
-    body = checked[_REST.size :]
-    return Frame(at, stop, body[:named].decode(), rows, at_ms, body[named:])
+    payload = _REST.size + named
+    return Frame(at, stop, checked[_REST.size : payload].decode(), rows, at_ms, checked[payload:])
 
 
 def frames(found: Bytes, at: int, end: int, seed: int) -> Iterator[Frame | Damage]:

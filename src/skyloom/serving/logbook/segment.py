@@ -15,9 +15,11 @@ from pathlib import Path
 from skyloom.serving.logbook.frames import HEAD, Damage, Frame, frame_head, framed, frames
 
 _NAME = re.compile(r"(\d{10})-([0-9a-f]{8})\.segment")
-_ZEROS = bytes(1 << 16)
+_ZEROS = bytes(1 << 18)
 _LARGE = 1 << 15
 """Payloads of so many bytes are written by the file, and not copied before."""
+_REMEMBERED = 1_000
+"""Of a segment that is written to no more, the places of so many frames are kept, so that none need be found again."""
 _Place = tuple[int, int, bytes, int, int]
 
 
@@ -99,8 +101,9 @@ class Segment:
         return self._written_here(list(fresh))
 
     def read_from_now_on(self) -> None:
-        """Forget where frames are: what waits is found in the file again, however much that becomes."""
-        self._fresh = None
+        """Forget where frames are, if they are many: what waits is found in the file again, however much that becomes."""
+        if self._fresh is not None and len(self._fresh) > _REMEMBERED:
+            self._fresh = None
 
     def done(self, upto: int) -> None:
         """What is before the byte ``upto`` was forwarded."""
@@ -121,11 +124,26 @@ class Segment:
 
     def clear(self) -> None:
         """Become empty, to be used again. Everything in it must have been forwarded."""
-        for at in range(0, self.written, len(_ZEROS)):
-            zeros = _ZEROS[: self.written - at]
+        at, end = self._cleared(), self.written
+        while at < end:
+            zeros = _ZEROS[: end - at]
             self.found[at : at + len(zeros)] = zeros
+            at += len(zeros)
         self.written = self.forwarded = self.synced = 0
         self._fresh = deque()
+
+    def _cleared(self) -> int:
+        """How far zeros could be written by the file (see `_written_through`)."""
+        at = 0
+        try:
+            while at < self.written:
+                done = os.pwrite(self._handle, _ZEROS[: self.written - at], at)
+                if not done:
+                    break
+                at += done
+        except OSError:
+            pass
+        return at
 
     def renumber(self, number: int) -> None:
         """Take the place behind all others; it must be empty."""
