@@ -128,7 +128,7 @@ def shown(answer: Any) -> Any:
         return answer.status, answer.why.partition("; receipt")[0]
     if isinstance(answer, BaseException):
         raise answer
-    return [(each.receipt.version, each.receipt.release, each.score) for each in answer]
+    return [(each.version, each.release, each.score) for each in answer]
 
 
 async def arrive(clock: Clock, arrivals: Sequence[tuple[float, Callable[[], Any]]]) -> list[asyncio.Task[Any]]:

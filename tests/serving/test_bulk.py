@@ -40,7 +40,8 @@ class Kept:
         return False
 
     def add(self, policy: Policy, receipts: list[Receipt]) -> bool:
-        self.receipts += [policy.redacted(each, self.secret) for each in receipts if policy.keeps(each.key)]
+        kept = [policy.redacted(each, self.secret) for each in receipts if policy.keeps(each.key)]
+        self.receipts += msgspec.msgpack.decode(msgspec.msgpack.encode(kept), type=list[Receipt])
         return True
 
     def seal(self, policy: Policy, batch: Sealed) -> bool:

@@ -23,6 +23,7 @@ MAX_TEXT = 65_536
 AHEAD = 10 * MINUTE
 """How far a clock may run ahead before its rows are refused, in ms (less is clamped to the append time)."""
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
 NOT_FINITE = "not a finite number"
 TOO_LONG = f"longer than {MAX_TEXT:,} characters"
 
@@ -74,27 +75,44 @@ class RowType:
         self._struct = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, kw_only=True)
         self._decoder = msgspec.json.Decoder(self._struct)
         self._wider = msgspec.json.Decoder(msgspec.defstruct("Row", fields, kw_only=True))
+        self.named = msgspec.defstruct("Named", schema.names, frozen=True, gc=False)
+        """Makes of a row's values an object that is encoded as the dict of them by name, in a fifth of the time."""
         self.names = schema.names
         self.moments = tuple(index for index, field in enumerate(schema.fields) if field.type is Type.TIMESTAMP)
         """Which of the columns are times."""
         self._finish = tuple((index, _FINISH[field.type], field) for index, field in enumerate(schema.fields))
         self._finish_json = tuple(each for each in self._finish if each[2].type not in _WHOLE_IN_JSON)
+        self._texts = tuple(index for index, field in enumerate(schema.fields) if field.type is Type.STRING)
+        self._wholes = tuple(index for index, field in enumerate(schema.fields) if field.type in (Type.INT, Type.TIMESTAMP))
 
     def from_json(self, body: bytes | msgspec.Raw) -> tuple[Value, ...]:
         """The values of a JSON object, in the schema's order; times as integer milliseconds. Raises `DataError`."""
-        return self._from_json(self._decoder, body)
+        try:
+            row = self._decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise self._refused(error) from error
+        values = msgspec.structs.astuple(row)
+        for index in self._texts:  # most values are right as they are, and need no more than a look
+            text = values[index]
+            if text is not None and not (len(text) <= MAX_TEXT and text.isascii()):
+                return _values(row, self._finish_json)
+        for index in self._wholes:
+            whole = values[index]
+            if whole.__class__ is not int or not _LEAST <= whole <= _MOST:
+                return _values(row, self._finish_json)
+        return values
 
     def from_wider_json(self, body: bytes) -> tuple[Value, ...]:
         """`from_json` of an object made for others too: what is not declared is left behind."""
-        return self._from_json(self._wider, body)
-
-    def _from_json(self, decoder: msgspec.json.Decoder[Any], body: bytes | msgspec.Raw) -> tuple[Value, ...]:
         try:
-            return _values(decoder.decode(body), self._finish_json)
-        except msgspec.ValidationError as error:
-            raise DataError(self._explain(str(error))) from error
+            return _values(self._wider.decode(body), self._finish_json)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise DataError(f"not valid JSON: {error}") from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> DataError:
+        if isinstance(error, msgspec.ValidationError):
+            return DataError(self._explain(str(error)))
+        return DataError(f"not valid JSON: {error}")
 
     def from_object(self, row: object) -> tuple[Value, ...]:
         """The values of a decoded JSON object. Raises `DataError`."""
@@ -153,7 +171,7 @@ def _number(field: Field, value: float) -> float:
 
 
 def _whole(field: Field, value: int) -> int:
-    if not -(2**63) <= value < 2**63:
+    if not _LEAST <= value <= _MOST:
         raise DataError(f"{field.name}: {value} does not fit into 64 bits")
     return value
 

@@ -14,12 +14,16 @@ def entity_key(*values: object) -> bytes:
     >>> entity_key("UA", 7), entity_key("a", "bc") == entity_key("ab", "c")
     (b'(3:sUA2:i7', False)
     """
-    parts = [_text(value) for value in values]
-    key = parts[0] if len(parts) == 1 else b"(" + b"".join(b"%d:%s" % (len(part), part) for part in parts)
+    if len(values) == 1:
+        key = _text(values[0])
+    else:
+        key = b"(" + b"".join([b"%d:%s" % (len(part), part) for part in map(_text, values)])
     return key if len(key) <= _LONGEST else b"#" + hashlib.sha256(key).hexdigest().encode()
 
 
 def _text(value: object) -> bytes:
+    if isinstance(value, str):
+        return f"s{value}".encode("utf-8", "surrogatepass")
     if isinstance(value, bool):
         return b"btrue" if value else b"bfalse"
     return f"i{value}".encode() if isinstance(value, int) else f"s{value}".encode("utf-8", "surrogatepass")

@@ -1,7 +1,9 @@
 """One row at a time, at the least cost: inputs and output that stay where they are, known to ONNX Runtime once."""
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -21,24 +23,35 @@ class SingleRow:
 
     def __init__(self, session: Any, signature: Signature, used: frozenset[str]) -> None:
         inputs = signature.inputs
-        self._session, self._signature, self._outputs = session, signature, [signature.output]
-        self._numbers: Any = np.zeros(sum(not each.is_text for each in inputs), np.float32)
-        self._texts = [np.full((1, 1), MISSING_STRING, object) for each in inputs if each.is_text]
+        self._session, self._outputs, self._width = session, [signature.output], len(inputs)
+        self._number_places = [place for place, each in enumerate(inputs) if not each.is_text]
+        self._text_places = [place for place, each in enumerate(inputs) if each.is_text]
+        self._numbers: Any = np.zeros(len(self._number_places), np.float32)
+        self._texts = [np.full((1, 1), MISSING_STRING, object) for _ in self._text_places]
         places, cells = iter(self._numbers.reshape(-1, 1, 1)), iter(self._texts)
         feed: dict[str, NDArray[Any]] = {each.name: next(cells) if each.is_text else next(places) for each in inputs}
         self._feed = {name: array for name, array in feed.items() if name in used}
-        self._layout = struct.Struct(f"{len(self._numbers)}f")
+        self._pack_into = struct.Struct(f"{len(self._numbers)}f").pack_into
         self._bytes = memoryview(self._numbers).cast("B")
-        self._score = np.zeros(1, np.float32)
-        self._binding: Any = None
+        answer = np.zeros(1, np.float32)
+        self._answer, self._score = answer, answer.data
+        self._run: Callable[[], object] | None = None
         self._first = True
 
     def score(self, values: Sequence[Value]) -> float:
         """The score of a row: its values in the order of the signature, ``None`` for what is missing."""
+        if self._run is None:
+            return self._scored(values)
+        try:
+            self._pack_into(self._bytes, 0, *values)
+        except (OverflowError, struct.error):
+            self._fill(values)
+        self._run()
+        return self._score[0]
+
+    def _scored(self, values: Sequence[Value]) -> float:
+        """The score by ``run``; from the first answer it is seen whether there is a shorter way."""
         self._fill(values)
-        if self._binding is not None:
-            self._session.run_with_iobinding(self._binding)
-            return float(self._score[0])
         answer = self._session.run(self._outputs, self._feed)[0]
         if self._first:
             self._first = False
@@ -46,25 +59,18 @@ class SingleRow:
         return float(answer[0])
 
     def _fill(self, values: Sequence[Value]) -> None:
-        if not self._texts and None not in values and len(values) == len(self._numbers):
-            try:
-                self._layout.pack_into(self._bytes, 0, *values)
-            except OverflowError:
-                pass
-            else:
-                return
-        self._fill_one_by_one(values)
-
-    def _fill_one_by_one(self, values: Sequence[Value]) -> None:
-        position, text = 0, 0
-        with np.errstate(over="ignore"):  # a number beyond float32 is infinite, as in training
-            for each, value in zip(self._signature.inputs, values, strict=True):
-                if each.is_text:
-                    self._texts[text][0, 0] = MISSING_STRING if value is None else value
-                    text += 1
-                else:
-                    self._numbers[position] = np.nan if value is None else value
-                    position += 1
+        if len(values) != self._width:
+            raise ValueError(f"{len(values)} values for {self._width} inputs")
+        for cell, place in zip(self._texts, self._text_places, strict=True):
+            text = values[place]
+            cell[0, 0] = MISSING_STRING if text is None else text
+        numbers: list[Any] = [nan if (value := values[place]) is None else value for place in self._number_places]
+        try:
+            self._pack_into(self._bytes, 0, *numbers)
+        except OverflowError:
+            with np.errstate(over="ignore"):  # a number beyond float32 is infinite, as in training
+                for place, number in enumerate(numbers):
+                    self._numbers[place] = number
 
     def _bind(self, answer: NDArray[Any]) -> None:
         """Bind the arrays, if this model's answer to a row is one float32."""
@@ -73,5 +79,17 @@ class SingleRow:
         binding = self._session.io_binding()
         for name, array in self._feed.items():
             binding.bind_input(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
-        binding.bind_output(self._outputs[0], "cpu", 0, np.float32, (1,), self._score.ctypes.data)
-        self._binding = binding
+        binding.bind_output(self._outputs[0], "cpu", 0, np.float32, (1,), self._answer.ctypes.data)
+        self._run = _bound(self._session, binding)
+
+
+def _bound(session: Any, binding: Any) -> Callable[[], object]:
+    """A run with what is bound. Python's wrapper around the compiled session takes as long as a small model, most of it for
+    devices that are not used here; so it is passed by, where this version of ONNX Runtime is made so."""
+    try:
+        run, within = session._sess.run_with_iobinding, binding._iobinding
+    except AttributeError:
+        return lambda: session.run_with_iobinding(binding)
+    import onnxruntime
+
+    return partial(run, within, onnxruntime.RunOptions())  # which are made for each run that brings none

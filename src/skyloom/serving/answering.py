@@ -48,9 +48,27 @@ class Answering:
     ) -> list[Prediction]:
         """As `Predictor.predict`. Raises, too, `Problem` with 503 when too many requests of the model are under way already,
         and with 504 when the deadline passed before it could begin; both for what the model promises (`Batches.predict`)."""
+        if len(rows) == 1 and (answer := self.at_once(release, route, rows[0])) is not None:
+            return [answer]
         if route.batching is not None:
             return await self._gathered(release, route, route.batching, rows)
         return await self._done(len(rows), route, self._predictor.predict, self._predictor.predict, release, route, rows)
+
+    def at_once(self, release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> Prediction | None:
+        """What `predict` answers to one row, where that takes no waiting and no thread: else ``None``, and `predict` is to
+        be asked. Raises as `predict`."""
+        took_s = route.arms[0].row_s if len(route.arms) == 1 else _took_s(1, route)
+        if took_s > _SHORT_S or route.batching is not None or self._strikes:
+            return None
+        lane = self._turns.begin(route.model.name, took_s)
+        if lane is None:
+            return None
+        began = time.perf_counter()
+        try:
+            return self._predictor.predict_one(release, route, row, began)
+        finally:
+            if self._turns.end(lane, began) > _LONG_S:
+                self._strike(route, 1.0)
 
     async def answer(self, release: LoadedRelease, route: LoadedRoute, columns: Columns) -> Answers:
         """The answers to rows that come by column. Raises as `predict`, and `Problem` with 400 for a value that does not

@@ -24,6 +24,6 @@ def answers_of(found: Sequence[Prediction]) -> Answers:
     return Answers(
         np.array([each.score for each in found], np.float64),
         labels,
-        [each.receipt.id for each in found],
-        frozenset(each.receipt.version for each in found),
+        [each.id for each in found],
+        frozenset(each.version for each in found),
     )

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from skyloom.serving.deadlines import require_time
+from skyloom.serving.deadlines import require_time, time_left_s
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.slices import work_long
 from skyloom.serving.wire import Problem
@@ -53,7 +53,7 @@ class Gradient:
         self.limit = self._held(slots * (took_s + patience_s) / max(took_s, 1e-6))  # Little's law
         self._begun, self._count, self._waited, self._took, self._most = -math.inf, 0, 0.0, 0.0, 0
 
-    def observe(self, now_s: float, *, waited_s: float, took_s: float, under_way: int) -> None:
+    def observe(self, now_s: float, waited_s: float, took_s: float, under_way: int) -> None:
         """One request more: what it waited and took, and how many were under way with it."""
         if not self._count:
             self._begun = now_s
@@ -105,10 +105,13 @@ class Lane:
         """Count one less. Who never had its turn (``began`` is ``None``) teaches nothing."""
         if began is not None:
             now = time.perf_counter()
-            took_s = now - began
-            self._mean_s += 0.1 * (took_s - self._mean_s)
-            self.gradient.observe(now, waited_s=began - came, took_s=took_s, under_way=self.under_way)
+            self.learn(now, began - came, now - began)
         self.under_way -= 1
+
+    def learn(self, now_s: float, waited_s: float, took_s: float) -> None:
+        """What one that is under way waited and took."""
+        self._mean_s += 0.1 * (took_s - self._mean_s)
+        self.gradient.observe(now_s, waited_s, took_s, self.under_way)
 
 
 class Turns:
@@ -117,6 +120,7 @@ class Turns:
     def __init__(self, metrics: Metrics, patience_s: float) -> None:
         self.metrics, self._patience_s = metrics, patience_s
         self._lanes: dict[tuple[str, bool], Lane] = {}
+        self._here: dict[str, Lane] = {}
         self._executors: dict[str, ThreadPoolExecutor] = {}
         self._spent = 0.0
         self._told = False
@@ -142,6 +146,32 @@ class Turns:
             lane.leave(came, began)
             if began is not None:
                 self.spend(time.perf_counter() - began)
+
+    def begin(self, model: str, took_s: float) -> Lane | None:
+        """Enter work on a model that is done on the event loop at once, to be ended by `end`. ``None`` where `here` might
+        have to wait, or come too late: others wait, no time is left in this round, or the request has a deadline. Raises
+        `Problem` with 503 when too many are under way."""
+        if self._waiting or self._spent >= ROUND_S or time_left_s() != math.inf:
+            return None
+        lane = self._here.get(model)
+        if lane is None:
+            lane = self._here[model] = self.lane(model, aside=False, took_s=took_s)
+        if lane.under_way + lane.coming >= lane.gradient.limit:
+            lane.require_room()
+        lane.under_way += 1
+        return lane
+
+    def end(self, lane: Lane, began: float) -> float:
+        """Leave work that `begin` entered, however it ended; how long it took, in seconds."""
+        now = time.perf_counter()
+        took_s = now - began
+        lane.learn(now, 0.0, took_s)
+        lane.under_way -= 1
+        self._spent += took_s
+        self._mean_s += 0.1 * (took_s - self._mean_s)
+        if not self._told:
+            self._tell()
+        return took_s
 
     async def aside(self, model: str, took_s: float, function: Callable[..., _T], *arguments: Any) -> _T:
         """What a function answers, on a thread of the model, when one is free. Raises as `here`. Who is cancelled while it

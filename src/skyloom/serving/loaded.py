@@ -23,6 +23,7 @@ from skyloom.serving.quarantine import Guard, Quarantined
 
 Wanted = tuple[str, tuple[int, ...]]
 Getter = Callable[[tuple[Value, ...]], Value]
+Take = Callable[[tuple[Value, ...]], tuple[Value, ...]]
 
 
 class LoadedArm(NamedTuple):
@@ -50,7 +51,8 @@ class LoadedRoute(NamedTuple):
 
     ``arms`` take traffic by ``shares``, the canary first. ``lookups`` append the columns of entity tables to the request.
     ``wanted`` are the (group, positions of the entity's columns in that row) pairs that one read of the online store
-    fetches; ``getters`` make the model's inputs, in order, of that row with the values of all wanted groups after it.
+    fetches, ``entities`` the same with what takes those columns from it; ``take`` makes the model's inputs, in order, of
+    that row with the values of all wanted groups after it.
     """
 
     model: ModelDef
@@ -62,7 +64,8 @@ class LoadedRoute(NamedTuple):
     shadows: tuple[LoadedArm, ...]
     lookups: tuple[Lookup, ...]
     wanted: tuple[Wanted, ...]
-    getters: tuple[Getter, ...]
+    entities: tuple[tuple[str, Take], ...]
+    take: Take
     key: int
     time: int
     policy: Policy
@@ -146,7 +149,8 @@ def _route(route: Route, release: Release, loaded: Sequence[LoadedArm]) -> Loade
         shadows=tuple(each for each in loaded if each.arm.role == "shadow"),
         lookups=lookups,
         wanted=wanted,
-        getters=tuple(_getter(each, names, wanted, release.groups) for each in route.model.inputs),
+        entities=tuple((group, _take(columns)) for group, columns in wanted),
+        take=_take([_getter(each, names, wanted, release.groups) for each in route.model.inputs]),
         key=schema.names.index(schema.key),
         time=schema.names.index(schema.time),
         policy=policy_of(route.model),
@@ -169,7 +173,8 @@ def _require_fit(loaded: LoadedArm, model: ModelDef, groups: Mapping[str, Featur
 
 def _getter(
     each: InputDef, names: tuple[str, ...], wanted: tuple[Wanted, ...], groups: Mapping[str, FeatureGroupDef]
-) -> Getter:
+) -> int | Getter:
+    """Where an input is in a row, or what makes it of one."""
     places = {name: position for position, name in enumerate(names)}
     for ref in each.features:
         pair = wanted.index((ref.group, _positions(ref.entity, names)))
@@ -177,8 +182,19 @@ def _getter(
         aggregate = [a.name for a in groups[ref.group].aggregates].index(ref.aggregate)
         places[ref.column] = len(names) + before + aggregate
     if each.expression is None:
-        return itemgetter(places[each.features[0].column])
+        return places[each.features[0].column]
+    if each.expression.op == "col":
+        return places[str(each.expression.value)]
     return reader(each.expression, lambda leaf: itemgetter(places[str(leaf.value)]))
+
+
+def _take(inputs: Sequence[int | Getter]) -> Take:
+    """What makes the inputs of a row: one step where they stand side by side."""
+    first = inputs[0] if inputs else 0
+    if isinstance(first, int) and list(inputs) == list(range(first, first + len(inputs))):
+        return itemgetter(slice(first, first + len(inputs)))
+    getters = [itemgetter(each) if isinstance(each, int) else each for each in inputs]
+    return lambda row: tuple([get(row) for get in getters])
 
 
 def _positions(columns: tuple[str, ...], names: tuple[str, ...]) -> tuple[int, ...]:

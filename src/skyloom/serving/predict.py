@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
+import msgspec
+
+from skyloom.features.online.lookup import Snapshot
 from skyloom.ingest.rows import Value
 from skyloom.kernel.clock import Clock
 from skyloom.kernel.errors import DataError
 from skyloom.kernel.ids import new_id
 from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.sticky import BUCKETS
 from skyloom.serving.loaded import LoadedArm, LoadedRelease, LoadedRoute
 from skyloom.serving.logbook import UNLOGGED, Logbook
 from skyloom.serving.meters import Count, Spread
@@ -31,10 +34,14 @@ _SHOWN = 60
 """As much of a request's key is told when it is one of several that could not be answered."""
 
 
-class Prediction(NamedTuple):
-    """One answer: its receipt, and the label when there is one (``score >= threshold``)."""
+class Prediction(msgspec.Struct, frozen=True, gc=False):
+    """One answer: the id of its receipt, the version of the model and the release (its digest) that it is of, the score, and
+    the label when there is one (``score >= threshold``)."""
 
-    receipt: Receipt
+    id: str
+    model: str
+    version: int
+    release: str
     score: float
     label: bool | None
 
@@ -50,12 +57,12 @@ class Wanted(NamedTuple):
     context: Context | None = None
 
 
-class _Asked(NamedTuple):
+class _Asked(msgspec.Struct, frozen=True, gc=False):
     """One row, made ready for a version."""
 
     unit: str
     at_ms: int
-    request: dict[str, Value]
+    row: tuple[Value, ...]
     inputs: tuple[Value, ...]
     as_of: dict[str, int]
 
@@ -65,8 +72,7 @@ class Predictor:
 
     def __init__(self, logbook: Logbook, shadow: Shadow, clock: Clock, metrics: Metrics, *, traced: bool = False) -> None:
         self._logbook, self._shadow, self._clock, self._metrics = logbook, shadow, clock, metrics
-        self._counted: dict[tuple[str, int, str], Count] = {}  # finding a meter by its labels costs more than it counts
-        self._timed: dict[str, Spread] = {}
+        self._known: dict[tuple[str, int, str], tuple[Count, Spread]] = {}  # to find a meter costs more than to count
         self._traced = traced
 
     def predict(self, release: LoadedRelease, route: LoadedRoute, rows: Sequence[tuple[Value, ...]]) -> list[Prediction]:
@@ -76,10 +82,10 @@ class Predictor:
         a version broke on one of them (its receipt says how): by an error, or by a score that is no finite number. Rows that
         are asked together are answered together, or none is: most contracts have no place for a row without an answer.
         """
+        if len(rows) == 1:
+            return [self.predict_one(release, route, rows[0], time.perf_counter())]
         if self._logbook.refuses(route.policy):
             raise Problem(503, UNLOGGED)
-        if len(rows) == 1:
-            return self._predict_one(release, route, rows[0])
         kept = recording() if self._traced else None
         started = time.perf_counter()
         asked = [_ask(release, route, row) for row in rows]
@@ -91,33 +97,50 @@ class Predictor:
             begun = 0.0 if kept is None else time.perf_counter()
             scored = score_rows(chosen, [asked[position].inputs for position in positions])
             if kept is not None:
-                scored_by(kept, begun, route, chosen, len(scored), next((each.error for each in scored if each.error), None))
+                scored_by(kept, begun, route, chosen, len(scored), _first_error(scored))
             latency_ms = (time.perf_counter() - started) * 1_000
             self._count(route, chosen, scored)
             for position, each in zip(positions, scored, strict=True):
                 answers[position] = chosen, self._receipt(release, route, chosen, asked[position], each, latency_ms)
         exemplar = None if kept is None else kept.exemplar
-        self._seconds(route.model.name).observe(time.perf_counter() - started, exemplar)
+        self._metrics.scoring_seconds.labels(route.model.name).observe(time.perf_counter() - started, exemplar)
         done = [each for each in answers if each is not None]
         return self._finish(route, done)
 
-    def _predict_one(self, release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> list[Prediction]:
-        """What most requests ask: the same as for many rows, without what it takes to deal them out."""
+    def predict_one(self, release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...], started: float) -> Prediction:
+        """The answer to one row, as `predict` gives it: what most requests ask, without what it takes to deal out many.
+        ``started`` is when it began (`time.perf_counter`)."""
+        if route.policy.refuse and self._logbook.refuses(route.policy):
+            raise Problem(503, UNLOGGED)
         kept = recording() if self._traced else None
-        started = time.perf_counter()
         asked = _ask(release, route, row)
         if kept is not None:
             looked_up(kept, started, route, 1)
-        chosen = route.arms[arm_for(route, asked.unit)]
+        arms = route.arms
+        chosen = arms[0] if len(arms) == 1 else arms[arm_for(route, asked.unit)]
         begun = 0.0 if kept is None else time.perf_counter()
         scored = score_one(chosen, asked.inputs)
         if kept is not None:
-            scored_by(kept, begun, route, chosen, 1, scored.error)
+            scored_by(kept, begun, route, chosen, 1, scored[1])
         took_s = time.perf_counter() - started
-        self._count(route, chosen, (scored,))
-        self._seconds(route.model.name).observe(took_s, None if kept is None else kept.exemplar)
+        counted, timed = self._meters(route.model.name, chosen)
+        counted.inc()
+        timed.observe(took_s, None if kept is None else kept.exemplar)
+        score, error = scored
+        if error is not None:
+            self._metrics.model_errors.labels(route.model.name, chosen.arm.version, chosen.arm.role).inc()
+        policy = route.policy
+        unseen = policy.share < BUCKETS and kept is None and not (route.shadows or policy.keeps(asked.unit))
+        if unseen and score is not None:
+            return _prediction(route, chosen, new_id("p"), release.digest, score)
         receipt = self._receipt(release, route, chosen, asked, scored, took_s * 1_000)
-        return self._finish(route, [(chosen, receipt)])
+        if not self._logbook.add(policy, (receipt,)) and policy.refuse:
+            raise Problem(503, UNLOGGED)
+        if route.shadows and receipt.arm == "champion":
+            self._shadow.offer(route.shadows, (receipt,), policy)
+        if score is None:
+            raise self._explained(chosen, receipt, 1)
+        return _prediction(route, chosen, receipt.id, release.digest, score)
 
     def predict_together(self, batch: Sequence[Wanted]) -> list[list[Prediction] | Exception]:
         """The answers to several requests, or what `predict` raises for one of them: each as if it had been alone, since
@@ -154,9 +177,9 @@ class Predictor:
             own = [score for chosen, score in scored if chosen is arm]
             self._count(each.route, arm, own)
             if kept is not None:
-                scored_by(kept, begun, each.route, arm, len(own), next((score.error for score in own if score.error), None))
+                scored_by(kept, begun, each.route, arm, len(own), _first_error(own))
         exemplar = None if kept is None else kept.exemplar
-        self._seconds(each.route.model.name).observe(now - begun, exemplar)
+        self._metrics.scoring_seconds.labels(each.route.model.name).observe(now - begun, exemplar)
         return self._finish(each.route, done)
 
     def _finish(self, route: LoadedRoute, done: Sequence[tuple[LoadedArm, Receipt]]) -> list[Prediction]:
@@ -173,7 +196,7 @@ class Predictor:
             self._shadow.offer(route.shadows, copied, route.policy)
         if broken is not None:
             raise self._explained(*broken, len(receipts))
-        return [_prediction(route, arm, receipt) for arm, receipt in done]
+        return [_prediction(route, arm, receipt.id, receipt.release, cast("float", receipt.score)) for arm, receipt in done]
 
     def _explained(self, arm: LoadedArm, broken: Receipt, count: int) -> Problem:
         """Why there is no answer to ``count`` rows, one of which a version broke on."""
@@ -188,38 +211,40 @@ class Predictor:
     def _receipt(
         self, release: LoadedRelease, route: LoadedRoute, chosen: LoadedArm, asked: _Asked, scored: Scored, latency_ms: float
     ) -> Receipt:
-        return Receipt(
-            id=new_id("p"),
-            model=route.model.name,
-            version=chosen.arm.version,
-            release=release.digest,
-            arm=chosen.arm.role,
-            unit=asked.unit,
-            key=asked.unit,
-            at_ms=asked.at_ms,
-            logged_ms=self._clock.now_ms(),
-            inputs=asked.inputs,
-            as_of=asked.as_of,
-            request=asked.request,
-            score=scored.score,
-            latency_ms=latency_ms,
-            error=scored.error,
+        arm, rows = chosen.arm, route.rows
+        looked_into = route.shadows or route.policy.columns
+        request: Any = dict(zip(rows.names, asked.row, strict=True)) if looked_into else rows.named(*asked.row)
+        return Receipt(  # by position: names cost more than the rest of it
+            new_id("p"),
+            route.model.name,
+            arm.version,
+            release.digest,
+            arm.role,
+            asked.unit,
+            asked.unit,
+            asked.at_ms,
+            self._clock.now_ms(),
+            asked.inputs,
+            asked.as_of,
+            request,
+            scored[0],
+            latency_ms,
+            scored[1],
         )
 
     def _count(self, route: LoadedRoute, chosen: LoadedArm, scored: Sequence[Scored]) -> None:
-        labels = route.model.name, chosen.arm.version, chosen.arm.role
-        counted = self._counted.get(labels)
-        if counted is None:
-            counted = self._counted[labels] = self._metrics.predictions.labels(*labels)
-        counted.inc(len(scored))
-        if broken := sum([each.error is not None for each in scored]):
-            self._metrics.model_errors.labels(*labels).inc(broken)
+        self._meters(route.model.name, chosen)[0].inc(len(scored))
+        if broken := sum([error is not None for _, error in scored]):
+            self._metrics.model_errors.labels(route.model.name, chosen.arm.version, chosen.arm.role).inc(broken)
 
-    def _seconds(self, model: str) -> Spread:
-        timed = self._timed.get(model)
-        if timed is None:
-            timed = self._timed[model] = self._metrics.scoring_seconds.labels(model)
-        return timed
+    def _meters(self, model: str, chosen: LoadedArm) -> tuple[Count, Spread]:
+        """The answers of a version, and how long those of its model took."""
+        labels = model, chosen.arm.version, chosen.arm.role
+        known = self._known.get(labels)
+        if known is None:
+            metrics = self._metrics
+            known = self._known[labels] = metrics.predictions.labels(*labels), metrics.scoring_seconds.labels(model)
+        return known
 
 
 def _tried(each: Wanted, function: Callable[..., _T], *arguments: Any) -> _T | Exception:
@@ -246,7 +271,7 @@ def _scored_together(
         inputs = {place: ready[place[0]][1][place[1]].inputs for place in places}
         scored = score_rows(arm, list(inputs.values()))
         requests = dict.fromkeys(request for request, _ in places)
-        if len(requests) == 1 or any(each.error is None for each in scored):
+        if len(requests) == 1 or any(error is None for _, error in scored):
             found |= zip(places, scored, strict=True)
             continue
         for request in requests:
@@ -256,16 +281,18 @@ def _scored_together(
 
 
 def _ask(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...]) -> _Asked:
-    request = dict(zip(route.rows.names, row, strict=True))
     at_ms = row[route.time]
     if not isinstance(at_ms, int):
         raise Problem(400, f"{route.rows.schema.time}: a request needs its time")
-    whole, as_of = _looked_up(release, route, row) if route.lookups else (row, {})
+    whole, as_of = row, dict[str, int]()
+    if route.lookups:
+        whole, as_of = _looked_up(release, route, row)
     if route.wanted:
-        values, offsets = _features(release, route, whole, at_ms)
-        whole, as_of = (*whole, *chain.from_iterable(values)), {**offsets, **as_of}
-    inputs = tuple([get(whole) for get in route.getters])
-    return _Asked(str(row[route.key]), at_ms, request, inputs, as_of)
+        found = _features(release, route, whole, at_ms)
+        as_of = {**found.as_of, **as_of} if as_of else found.as_of
+        for values in found.values:
+            whole += values
+    return _Asked(str(row[route.key]), at_ms, row, route.take(whole), as_of)
 
 
 def _looked_up(
@@ -280,10 +307,8 @@ def _looked_up(
     return row, seen
 
 
-def _features(
-    release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...], at_ms: int
-) -> tuple[list[tuple[float | None, ...]], dict[str, int]]:
-    wanted: list[tuple[str, Any]] = [(group, tuple([row[column] for column in columns])) for group, columns in route.wanted]
+def _features(release: LoadedRelease, route: LoadedRoute, row: tuple[Value, ...], at_ms: int) -> Snapshot:
+    wanted: list[tuple[str, Any]] = [(group, entity(row)) for group, entity in route.entities]
     try:
         return release.features.read(wanted, at_ms)
     except DataError as error:
@@ -298,7 +323,11 @@ def _by_arm(route: LoadedRoute, asked: Sequence[_Asked]) -> dict[int, list[int]]
     return by_arm
 
 
-def _prediction(route: LoadedRoute, arm: LoadedArm, receipt: Receipt) -> Prediction:
-    score = receipt.score if receipt.score is not None else float("nan")
-    label = score >= arm.package.manifest.threshold if route.model.task == "binary" else None
-    return Prediction(receipt, score, label)
+def _first_error(scored: Sequence[Scored]) -> str | None:
+    return next((error for _, error in scored if error), None)
+
+
+def _prediction(route: LoadedRoute, chosen: LoadedArm, receipt: str, release: str, score: float) -> Prediction:
+    model = route.model
+    label = score >= chosen.package.manifest.threshold if model.task == "binary" else None
+    return Prediction(receipt, model.name, chosen.arm.version, release, score, label)

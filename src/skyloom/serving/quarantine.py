@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -79,12 +80,15 @@ class Guard:
     def __init__(self, quarantine: "Quarantine", digest: str, model: str) -> None:
         self._quarantine, self._digest = quarantine, digest
         self._asked = digest.encode(), model.encode()
+        self.begin = partial(quarantine.begin, 1, *self._asked)
+        """As to enter it and, `end`, to leave it, for who asks with every request."""
+        self.end = quarantine.end
 
     @property
     def reason(self) -> str:
         """Why the package is not asked any more; empty when it is."""
-        crashed = self._quarantine.crashed
-        return crashed[self._digest].reason if self._digest in crashed else ""
+        found = self._quarantine.crashed.get(self._digest)
+        return "" if found is None else found.reason
 
     def __enter__(self) -> None:
         self._quarantine.begin(1, *self._asked)
@@ -144,23 +148,24 @@ class Quarantine:
 
     def begin(self, state: int, digest: bytes, model: bytes) -> None:
         """This thread asks (1) or loads (2) a package from now on."""
-        slot = self._slot()
-        if slot < _SLOTS:
-            self._since[slot] = time.monotonic()
-            _SLOT.pack_into(self._memory, slot * _SLOT.size, state, threading.get_ident(), digest, model)
+        try:
+            seat = self._mine.seat
+        except AttributeError:
+            seat = self._mine.seat = _Seat(next(self._free))
+        if seat.slot >= _SLOTS:
+            return
+        self._since[seat.slot] = time.monotonic()
+        if seat.digest is digest:
+            self._memory[seat.at] = state  # the rest says so still
+        else:
+            seat.digest = digest
+            _SLOT.pack_into(self._memory, seat.at, state, threading.get_ident(), digest, model)
 
     def end(self) -> None:
         """This thread does so no more."""
-        slot = self._slot()
-        if slot < _SLOTS:
-            self._memory[slot * _SLOT.size] = 0
-
-    def _slot(self) -> int:
-        try:
-            return self._mine.slot
-        except AttributeError:
-            slot = self._mine.slot = next(self._free)
-            return slot
+        seat = self._mine.seat
+        if seat.slot < _SLOTS:
+            self._memory[seat.at] = 0
 
     def _mapped(self) -> mmap.mmap:
         """The memory in which this process says what it asks: in a file that it holds a lock on as long as it lives."""
@@ -228,6 +233,15 @@ class Quarantine:
                 longest = min(_LOOP_S, self._stuck_s) if thread == main else self._stuck_s
                 if state and now - self._since[slot] > longest:
                     signal.pthread_kill(thread, signal.SIGABRT)
+
+
+class _Seat:
+    """The place of a thread: its slot, the byte at which that begins, and the package that it names."""
+
+    __slots__ = ("at", "digest", "slot")
+
+    def __init__(self, slot: int) -> None:
+        self.slot, self.at, self.digest = slot, slot * _SLOT.size, b""
 
 
 def _named(memory: bytes, said: str, now_ms: int) -> list[tuple[str, str, Crash]]:

@@ -3,17 +3,12 @@
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import NamedTuple
 
 from skyloom.ingest.rows import Value
 from skyloom.serving.loaded import LoadedArm
 
-
-class Scored(NamedTuple):
-    """One answer: exactly one of ``score`` and ``error`` is set."""
-
-    score: float | None
-    error: str | None
+Scored = tuple[float | None, str | None]
+"""One answer: a score, or how the version broke."""
 
 
 def score_one(arm: LoadedArm, row: tuple[Value, ...]) -> Scored:
@@ -22,12 +17,15 @@ def score_one(arm: LoadedArm, row: tuple[Value, ...]) -> Scored:
     if guard is None:
         return score_rows(arm, (row,))[0]
     if reason := guard.reason:
-        return Scored(None, reason)
+        return None, reason
+    guard.begin()
     try:
-        with guard:
-            return _judged(arm.package.scorer.score_row(row))
+        score = arm.package.scorer.score_row(row)
     except Exception as error:  # noqa: BLE001  # as below
         return _raised(error)
+    finally:
+        guard.end()
+    return (score, None) if math.isfinite(score) else _judged(score)
 
 
 def score_rows(arm: LoadedArm, rows: Sequence[tuple[Value, ...]]) -> list[Scored]:
@@ -35,7 +33,7 @@ def score_rows(arm: LoadedArm, rows: Sequence[tuple[Value, ...]]) -> list[Scored
     never raises here."""
     scorer, guard = arm.package.scorer, arm.guard or nullcontext()
     if arm.guard and (reason := arm.guard.reason):
-        return [Scored(None, reason)] * len(rows)
+        return [(None, reason)] * len(rows)
     try:
         with guard:
             scores = [scorer.score_row(rows[0])] if len(rows) == 1 else scorer.score_rows(rows)
@@ -45,8 +43,8 @@ def score_rows(arm: LoadedArm, rows: Sequence[tuple[Value, ...]]) -> list[Scored
 
 
 def _raised(error: Exception) -> Scored:
-    return Scored(None, f"{type(error).__name__}: {error}"[:500])
+    return None, f"{type(error).__name__}: {error}"[:500]
 
 
 def _judged(score: float) -> Scored:
-    return Scored(score, None) if math.isfinite(score) else Scored(None, f"the model answered {score}")
+    return (score, None) if math.isfinite(score) else (None, f"the model answered {score}")

@@ -58,7 +58,7 @@ class Shadow:
         scored = score_rows(arm, [each.inputs for each in receipts])
         latency_ms = (time.perf_counter() - started) * 1_000
         self._metrics.predictions.labels(receipts[0].model, arm.arm.version, "shadow").inc(len(receipts))
-        broken = sum(each.error is not None for each in scored)
+        broken = sum(error is not None for _, error in scored)
         if broken:
             self._metrics.model_errors.labels(receipts[0].model, arm.arm.version, "shadow").inc(broken)
         return [
@@ -67,9 +67,9 @@ class Shadow:
                 id=new_id("p"),
                 version=arm.arm.version,
                 arm="shadow",
-                score=each.score,
-                error=each.error,
+                score=score,
+                error=error,
                 latency_ms=latency_ms,
             )
-            for receipt, each in zip(receipts, scored, strict=True)
+            for receipt, (score, error) in zip(receipts, scored, strict=True)
         ]

@@ -21,6 +21,7 @@ class Headers(Protocol):
 
 
 _NONE: Headers = dict[str, str]()
+_encode = msgspec.json.Encoder().encode
 
 
 class Call(NamedTuple):
@@ -89,7 +90,7 @@ def reply(value: Any, status: int = 200) -> Reply:
     >>> reply({"live": True}).body
     b'{"live":true}'
     """
-    return Reply(status, msgspec.json.encode(value))
+    return Reply(status, _encode(value))
 
 
 def problem(status: int, why: str) -> Reply:

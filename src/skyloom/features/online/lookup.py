@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from math import isnan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from skyloom.features.algebra.kernel import read_packed
@@ -18,11 +19,14 @@ from skyloom.kernel.errors import DataError, Transient
 from skyloom.kernel.records.definitions import FeatureGroupDef
 from skyloom.ports.online import OnlineStore, Pair
 
+_NOBODY = b"-"
+"""A key that no entity has."""
+
 Entity = tuple[str | int | None, ...]
 """The values of the columns that name an entity."""
 
 
-class Snapshot(NamedTuple):
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """Features as they were served: ``values`` of each wanted group in the order of its aggregates (``None`` is null), and
     for each source (each partition of it) the offset before which its events were visible."""
 
@@ -31,14 +35,22 @@ class Snapshot(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """``first`` and ``more`` say where the partitions of its source stand: mostly there is one."""
+    """``standing`` says where the partitions of its source stand: mostly there is one."""
 
     definition: FeatureGroupDef
     program: Program
-    first: Standing
-    more: tuple[Standing, ...]
+    standing: tuple[Standing, ...]
     space: str
     finished: Finished
+
+
+class _Plan(NamedTuple):
+    """How some groups are read: what is asked of where they stand, each once; for each place what of that are its source's
+    position and the group's; and their tiles, which are asked for behind it."""
+
+    standing: tuple[Pair, ...]
+    places: tuple[tuple[str, int, int, FeatureGroupDef], ...]
+    groups: tuple[_Group, ...]
 
 
 class OnlineFeatures:
@@ -47,6 +59,7 @@ class OnlineFeatures:
     def __init__(self, store: OnlineStore, groups: dict[str, FeatureGroupDef]) -> None:
         self._store = store
         self._groups = {name: _compiled(group) for name, group in groups.items()}
+        self._plans: dict[str | tuple[str, ...], _Plan] = {}
         self._partitions = Partitions({group.source for group in groups.values()})
 
     def read(self, wanted: Sequence[tuple[str, Entity]], t_ms: int) -> Snapshot:
@@ -55,37 +68,31 @@ class OnlineFeatures:
         and counts of 0. Raises `DataError` when ``t_ms`` is older than what the store holds, and `Transient` when a group
         is not built yet.
         """
-        asked: dict[Pair, int] = {}  # what is read, each once, and where it is in the answer
-        places: list[tuple[_Group, int, int, int, bytes]] = []
-        for name, entity in wanted:
-            group = self._groups[name]
-            source = asked.setdefault(group.first.source, len(asked))
-            built = asked.setdefault(group.first.group, len(asked))
-            key = b"" if None in entity else entity_key(*entity)
-            tiles = asked.setdefault((group.space, key), len(asked)) if key else -1
-            places.append((group, source, built, tiles, key))
-            for each in group.more:
-                asked.setdefault(each.source, len(asked))
-                asked.setdefault(each.group, len(asked))
         unknown = self._partitions.unknown
+        plan = self._plans.get(wanted[0][0] if len(wanted) == 1 else _names(wanted)) or self._planned(wanted)
+        pairs = list(plan.standing)
+        for group, (_, entity) in zip(plan.groups, wanted):  # noqa: B905  # a check that costs as much as the loop
+            pairs.append((group.space, _NOBODY if None in entity else entity_key(*entity)))
         with self._store.read() as view:
-            found = view.fetch([*asked, *unknown])
-        if unknown and self._learn(unknown, found[len(asked) :]):
+            found = view.fetch([*pairs, *unknown] if unknown else pairs)
+        if unknown and self._learn(unknown, found[len(pairs) :]):
             return self.read(wanted, t_ms)
         as_of: dict[str, int] = {}
-        values: list[tuple[float | None, ...]] = []
-        for group, source, built, tiles, key in places:
+        for place, source, built, definition in plan.places:
             stored = found[source]
-            offset = as_of[group.first.place] = 0 if stored is None else unpack(stored)
+            offset = as_of[place] = 0 if stored is None else unpack(stored)
             if offset and found[built] != stored:  # it was not folded with the rest
-                raise _unbuilt(group.definition)
-            for each in group.more:
-                stored = found[asked[each.source]]
-                offset = as_of[each.place] = 0 if stored is None else unpack(stored)
-                if offset and found[asked[each.group]] != stored:
-                    raise _unbuilt(group.definition)
-            values.append(_values(group, key, None if tiles < 0 else found[tiles], t_ms))
+                raise _unbuilt(definition)
+        values: list[Values] = []
+        for at, group in enumerate(plan.groups, len(plan.standing)):
+            values.append(_values(group, pairs[at][1], found[at], t_ms))
         return Snapshot(values, as_of)
+
+    def _planned(self, wanted: Sequence[tuple[str, Entity]]) -> "_Plan":
+        plans, names = self._plans, _names(wanted)  # those of before others learn more, too: what they have made of it
+        groups = [self._groups[name] for name in names]
+        plan = plans[names[0] if len(names) == 1 else names] = _plan_of(groups)
+        return plan
 
     def _learn(self, unknown: Sequence[Pair], found: Sequence[bytes | None]) -> bool:
         """Take down what was found of how many partitions there are; whether what is read has to be read again."""
@@ -93,17 +100,27 @@ class OnlineFeatures:
         for name, group in list(self._groups.items()):
             count = learned.get(group.definition.source, 1)
             if count > 1:
-                self._groups[name] = group._replace(**_standing(group.definition, count))
+                self._groups[name] = group._replace(standing=tuple(standings(group.definition, count)))
+                self._plans = {}
         return any(count > 1 for count in learned.values())
 
 
 def _compiled(group: FeatureGroupDef) -> _Group:
-    return _Group(group, compile_group(group), space=tiles_space(group), finished=Finished(group), **_standing(group, 1))
+    return _Group(group, compile_group(group), tuple(standings(group, 1)), tiles_space(group), Finished(group))
 
 
-def _standing(group: FeatureGroupDef, partitions: int) -> dict[str, Any]:
-    first, *more = standings(group, partitions)
-    return {"first": first, "more": tuple(more)}
+def _names(wanted: Sequence[tuple[str, Entity]]) -> tuple[str, ...]:
+    return tuple([name for name, _ in wanted])
+
+
+def _plan_of(groups: Sequence[_Group]) -> _Plan:
+    asked: dict[Pair, int] = {}
+    places: list[tuple[str, int, int, FeatureGroupDef]] = []
+    for group in {group.definition.name: group for group in groups}.values():
+        for each in group.standing:
+            source = asked.setdefault(each.source, len(asked))
+            places.append((each.place, source, asked.setdefault(each.group, len(asked)), group.definition))
+    return _Plan(tuple(asked), tuple(places), tuple(groups))
 
 
 def _values(group: _Group, key: bytes, stored: bytes | None, t_ms: int) -> Values:

@@ -99,7 +99,7 @@ def _answer(model: str, event: Event, asked: Asked, found: list[Prediction]) -> 
     """The event that answers one: its id is the receipt's where it is one prediction."""
     return {
         "specversion": "1.0",
-        "id": found[0].receipt.id if len(found) == 1 else new_id("e"),
+        "id": found[0].id if len(found) == 1 else new_id("e"),
         "source": _source(model, found),
         "type": TYPE,
         "subject": event.id,
@@ -112,7 +112,7 @@ _NAMED = ("specversion", "id", "source", "type", "subject")
 
 
 def _source(model: str, found: list[Prediction]) -> str:
-    versions = {each.receipt.version for each in found}
+    versions = {each.version for each in found}
     return f"/models/{model}/versions/{versions.pop()}" if len(versions) == 1 else f"/models/{model}"
 
 

@@ -21,6 +21,7 @@ from skyloom.serving.wire import Call, Problem, Reply, reply
 _PLAIN = frozenset({"application/json", "", "application/json; charset=utf-8", "application/x-www-form-urlencoded"})
 _LIGHT = 16_384
 """Bodies of up to so many bytes are looked at on the event loop itself."""
+_INSTANCES = b'"instances"'
 _ANY = frozenset({"", "*/*", "application/json"})
 
 
@@ -50,36 +51,36 @@ class Predict:
         ]
 
     async def predict(self, call: Call) -> Reply:
-        route = self._exchange.route(call)
-        plain = call.content_type in _PLAIN and call.body.startswith(b"{")
-        if not plain or call.headers.get("accept", "") not in _ANY:
+        route, body = self._exchange.route(call), call.body
+        if not (call.content_type in _PLAIN and body.startswith(b"{") and call.headers.get("accept", "") in _ANY):
             return await self._exchanged(call, route)
-        if len(call.body) > _LIGHT:
-            return await self._heavy(call, route)
-        many = _instances(call.body)
-        if many is None:
-            return await self._one(call, route)
-        found = await self._answering.predict(call.release, route, _rows(route, many))
-        return _answers(call.release, found)
-
-    async def _one(self, call: Call, route: LoadedRoute) -> Reply:
+        if len(body) > _LIGHT:
+            answer = await self._heavy(call, route)
+            if answer is not None:
+                return answer
+        elif _INSTANCES in body and (many := _instances(body)) is not None:
+            return _answers(call.release, await self._answering.predict(call.release, route, _rows(route, many)))
         try:
-            row = read_row(route.rows, call.body)
+            row = read_row(route.rows, body)
         except Problem:
-            if _is_flask(call.body, route):
+            if _is_flask(body, route):
                 return await self._exchanged(call, route)
             raise
-        found = await self._answering.predict(call.release, route, [row])
-        return reply(_answer(call.release, found[0]))
+        release = call.release
+        found = self._answering.at_once(release, route, row)
+        if found is None:
+            found = (await self._answering.predict(release, route, [row]))[0]
+        return reply(_answer(release, found))
 
-    async def _heavy(self, call: Call, route: LoadedRoute) -> Reply:
-        """A large body: read on a thread once its place is sure, and answered on one."""
+    async def _heavy(self, call: Call, route: LoadedRoute) -> Reply | None:
+        """The answer to the instances of a large body, if it holds some: read on a thread once its place is sure, and
+        answered on one."""
         size = len(call.body)
         with self._answering.room(route, size):
             many = await self._answering.aside(size, _instances, call.body)
             rows = None if many is None else await self._answering.aside(size, _rows, route, many)
         if rows is None:
-            return await self._one(call, route)
+            return None
         found = await self._answering.predict(call.release, route, rows)
         return await self._answering.aside(size, _answers, call.release, found)
 
@@ -120,7 +121,7 @@ def _is_flask(body: bytes, route: LoadedRoute) -> bool:
 
 def _instances(body: bytes) -> list[msgspec.Raw] | None:
     """The instances of a body that holds some; the cheap look at the bytes spares single requests a second decoding."""
-    if b'"instances"' not in body:
+    if _INSTANCES not in body:
         return None
     whole: object = decode(body)
     if not isinstance(whole, dict) or not isinstance(whole.get("instances"), list):
@@ -132,4 +133,4 @@ def _instances(body: bytes) -> list[msgspec.Raw] | None:
 
 def _answer(release: LoadedRelease, each: Prediction) -> Answer:
     label = msgspec.UNSET if each.label is None else each.label
-    return Answer(each.receipt.id, each.receipt.model, each.receipt.version, release.short, each.score, label)
+    return Answer(each.id, each.model, each.version, release.short, each.score, label)

@@ -15,8 +15,8 @@ SCORE = ("score",)
 _OUTPUTS: dict[str, Callable[[Prediction], Any]] = {
     "score": lambda each: each.score,
     "label": lambda each: each.label,
-    "receipt": lambda each: each.receipt.id,
-    "version": lambda each: each.receipt.version,
+    "receipt": lambda each: each.id,
+    "version": lambda each: each.version,
 }
 OUTPUTS = tuple(_OUTPUTS)
 """What can be asked for each row."""
@@ -61,7 +61,7 @@ def outputs_for(media: Media, asked: Sequence[str] | None) -> tuple[str, ...]:
 
 def receipt_header(found: Sequence[Prediction]) -> tuple[tuple[str, str], ...]:
     """The header with the receipt of one prediction alone."""
-    return (("x-skyloom-receipt", found[0].receipt.id),) if len(found) == 1 else ()
+    return (("x-skyloom-receipt", found[0].id),) if len(found) == 1 else ()
 
 
 def written(found: Sequence[Prediction], media: Media, outputs: Sequence[str], shape: Shape) -> Reply:

@@ -91,8 +91,7 @@ class Journal:
     def write(self, model: bytes, rows: int, at_ms: int, payload: bytes | memoryview) -> bool:
         """Keep receipts; ``False`` when there is no room for them on the disk."""
         with self._guard:
-            segment = self._segments[-1] if self._segments else None
-            if segment is None or not segment.write(model, rows, at_ms, payload):
+            if not (self._segments and self._segments[-1].write(model, rows, at_ms, payload)):
                 segment = self._another(HEAD + len(model) + len(payload))
                 if segment is None or not segment.write(model, rows, at_ms, payload):
                     return False
@@ -102,12 +101,14 @@ class Journal:
     @property
     def bytes(self) -> int:
         """Bytes that wait to be forwarded."""
-        segments = list(self._segments)
-        return sum([each.written - each.forwarded for each in segments])
+        waiting = 0
+        for each in (*self._segments,):
+            waiting += each.written - each.forwarded
+        return waiting
 
     def blocked(self) -> bool:
         """Whether the disk had no room a moment ago."""
-        return time.monotonic() < self._rest_until
+        return self._rest_until > 0 and time.monotonic() < self._rest_until
 
     def batches(self, most_rows: int, most_bytes: int) -> Iterator[Batch | tuple[Segment, Damage]]:
         """What waits, oldest first, in batches of about so many rows and bytes. Each must be `done` before the next."""

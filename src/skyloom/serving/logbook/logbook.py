@@ -17,6 +17,7 @@ import msgspec
 
 from skyloom.kernel.clock import Clock
 from skyloom.kernel.records.prediction import Receipt
+from skyloom.kernel.sticky import BUCKETS
 from skyloom.ports import Log
 from skyloom.serving.logbook.forwarder import Forwarder
 from skyloom.serving.logbook.journal import Journal
@@ -87,14 +88,15 @@ class Logbook:
 
     def add(self, policy: Policy, receipts: Sequence[Receipt]) -> bool:
         """Keep receipts of one model as its policy says. ``False``: they could not be kept, and are counted as dropped."""
-        if not policy.keeps_all:
+        if policy.share < BUCKETS:
             receipts = [receipt for receipt in receipts if policy.keeps(receipt.key)]
         if policy.columns:
             receipts = [policy.redacted(receipt, self._secret) for receipt in receipts]
         if not receipts:
             return True
-        payload = b"".join([self._encoder.encode(receipt) for receipt in receipts])
-        return self._keep(policy, len(receipts), payload)
+        encode, count = self._encoder.encode, len(receipts)
+        payload = encode(receipts[0]) if count == 1 else b"".join([encode(receipt) for receipt in receipts])
+        return self._keep(policy, count, payload)
 
     def seal(self, policy: Policy, batch: Sealed) -> bool:
         """Keep receipts that are sampled and redacted already."""
@@ -154,7 +156,8 @@ class Logbook:
         journal = self._journal or self._begun()
         if journal is None or journal.blocked():
             return "disk"
-        return "limit" if self._bytes() >= self._room.waiting else None
+        waits = self._bytes() if self._left else journal.bytes
+        return "limit" if waits >= self._room.waiting else None
 
     def _begun(self) -> Journal | None:
         """The journal, begun if it is not there and the disk was not asked a moment ago."""
@@ -224,8 +227,6 @@ class Logbook:
         return sum(journal.rows for journal in self._journals())
 
     def _bytes(self) -> int:
-        if self._journal is not None and not self._left:
-            return self._journal.bytes
         return sum([journal.bytes for journal in self._journals()])
 
     def _age(self) -> float:
