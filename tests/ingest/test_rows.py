@@ -99,6 +99,13 @@ def test_a_missing_column_is_named(name: str) -> None:
     assert refusal(json.dumps(row).encode()) == f"{name}: missing"
 
 
+def test_a_row_by_name_is_encoded_as_the_dict_of_it() -> None:
+    row = ROWS.from_json(json.dumps(GOOD).encode())
+    assert ROWS.names == tuple(GOOD)
+    for encode in (msgspec.msgpack.encode, msgspec.json.encode):
+        assert encode(ROWS.named(*row)) == encode(dict(zip(ROWS.names, row, strict=True)))
+
+
 def test_nullable_columns_may_be_left_out_or_null() -> None:
     row = {key: value for key, value in GOOD.items() if key not in ("note", "n")}
     assert ROWS.from_json(json.dumps(row).encode()) == ("a", None, 0, 1.5, None, True)

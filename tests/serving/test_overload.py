@@ -150,6 +150,36 @@ def test_a_model_that_is_slow_only_sometimes_goes_to_threads(world: World, launc
     assert 'skyloom_under_way{model="late",where="threads"}' in metrics
 
 
+def test_work_begins_at_once_only_where_nothing_stands_against_it() -> None:
+    turns = Turns(Metrics(), 10.0)
+
+    async def scenario() -> None:
+        lane = turns.begin("m", 0.001)
+        assert lane is turns.lane("m", aside=False, took_s=0.001)
+        assert lane is not None
+        assert lane.under_way == 1
+        lane.gradient.limit = 1.0
+        with pytest.raises(Problem, match="as many requests as it can answer soon"):
+            turns.begin("m", 0.001)
+        assert turns.end(lane, time.perf_counter() - ROUND_S) >= ROUND_S
+        assert lane.under_way == 0
+        lane.gradient.limit = 10.0
+        assert turns.begin("m", 0.001) is None  # this round is over
+        waiting = asyncio.create_task(turns.here("m", 0.001, str))
+        await waiting
+        lane = turns.begin("m", 0.001)
+        assert lane is not None
+        turns.end(lane, time.perf_counter())
+
+        async def with_deadline() -> None:
+            begin(60.0)
+            assert turns.begin("m", 0.001) is None
+
+        await asyncio.create_task(with_deadline())
+
+    asyncio.run(scenario())
+
+
 def test_short_work_lets_others_in_between() -> None:
     turns, order = Turns(Metrics(), 10.0), list[str]()
 

@@ -100,8 +100,12 @@ from skyloom.serving.quarantine import Quarantine
 quarantine = Quarantine(Path(sys.argv[1]), ManualClock(5), 60.0)
 quarantine.start()
 inside = threading.Barrier(3)
+guards = {name: quarantine.guard(name * 64, name) for name in "abc"}
 def ask(name, die):
-    with quarantine.guard(name * 64, name):
+    for before in (name, "c", name, "c", name, name):  # nobody is blamed for what ended well
+        with guards[before]:
+            pass
+    with guards[name]:
         inside.wait()
         if die:
             signal.pthread_kill(threading.get_ident(), signal.SIGBUS)

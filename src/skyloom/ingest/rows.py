@@ -98,7 +98,7 @@ class RowType:
                 return _values(row, self._finish_json)
         for index in self._wholes:
             whole = values[index]
-            if whole.__class__ is not int or not _LEAST <= whole <= _MOST:
+            if whole is not None and (whole.__class__ is not int or not _LEAST <= whole <= _MOST):
                 return _values(row, self._finish_json)
         return values
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from skyloom.serving.deadlines import require_time, time_left_s
+from skyloom.serving.deadlines import deadline_s, require_time
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.slices import work_long
 from skyloom.serving.wire import Problem
@@ -86,7 +86,8 @@ class Lane:
         """How many will be under way when their bodies have been read."""
         self.working = 0
         self.waiting: deque[asyncio.Future[None]] = deque()
-        self._mean_s = took_s
+        self.mean_s = took_s
+        """How long one takes, in seconds: the newer, the more it counts."""
         self._refused = metrics.refused.labels(name, "busy")
 
     def enter(self) -> None:
@@ -98,20 +99,17 @@ class Lane:
         """Raise `Problem` with 503 when there are enough."""
         if self.under_way + self.coming >= self.gradient.limit:
             self._refused.inc()
-            rest_s = self._mean_s * self.under_way / self.slots
+            rest_s = self.mean_s * self.under_way / self.slots
             raise Problem(503, f"{self.name} has as many requests as it can answer soon; ask again", retry_s=rest_s)
 
     def leave(self, came: float, began: float | None) -> None:
         """Count one less. Who never had its turn (``began`` is ``None``) teaches nothing."""
         if began is not None:
             now = time.perf_counter()
-            self.learn(now, began - came, now - began)
+            took_s = now - began
+            self.mean_s += 0.1 * (took_s - self.mean_s)
+            self.gradient.observe(now, began - came, took_s, self.under_way)
         self.under_way -= 1
-
-    def learn(self, now_s: float, waited_s: float, took_s: float) -> None:
-        """What one that is under way waited and took."""
-        self._mean_s += 0.1 * (took_s - self._mean_s)
-        self.gradient.observe(now_s, waited_s, took_s, self.under_way)
 
 
 class Turns:
@@ -151,7 +149,7 @@ class Turns:
         """Enter work on a model that is done on the event loop at once, to be ended by `end`. ``None`` where `here` might
         have to wait, or come too late: others wait, no time is left in this round, or the request has a deadline. Raises
         `Problem` with 503 when too many are under way."""
-        if self._waiting or self._spent >= ROUND_S or time_left_s() != math.inf:
+        if self._waiting or self._spent >= ROUND_S or deadline_s() != math.inf:
             return None
         lane = self._here.get(model)
         if lane is None:
@@ -165,7 +163,8 @@ class Turns:
         """Leave work that `begin` entered, however it ended; how long it took, in seconds."""
         now = time.perf_counter()
         took_s = now - began
-        lane.learn(now, 0.0, took_s)
+        lane.mean_s += 0.1 * (took_s - lane.mean_s)
+        lane.gradient.observe(now, 0.0, took_s, lane.under_way)
         lane.under_way -= 1
         self._spent += took_s
         self._mean_s += 0.1 * (took_s - self._mean_s)

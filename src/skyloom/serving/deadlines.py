@@ -43,6 +43,10 @@ def require_time() -> None:
         raise expired()
 
 
+deadline_s = _DEADLINE.get
+"""When the deadline of this task's request passes (`time.monotonic`); infinite where it has none."""
+
+
 def time_left_s() -> float:
     """The seconds until the deadline of this task's request; infinite where it has none."""
     deadline = _DEADLINE.get()

@@ -45,7 +45,11 @@ class Exchange:
 
     def route(self, call: Call) -> LoadedRoute:
         """The model that a call names in its path, or the one that answers where none is named."""
-        return route_for(call.release, call.parameters.get("model", self._model), call.parameters.get("version"))
+        release, parameters = call.release, call.parameters
+        model, version = parameters.get("model", self._model), parameters.get("version")
+        if version is None and model is not None and (route := release.routes.get(model)) is not None:
+            return route
+        return route_for(release, model, version)
 
     async def exchange(self, call: Call, shape: Shape, default: str = formats.JSON, longest: int = 0) -> Reply:
         """A body of rows, answered in the format that the caller accepts, by ``default`` in JSON of a ``shape``."""

@@ -60,7 +60,7 @@ def presented_key(headers: Headers) -> str | None:
     'sky_1'
     """
     authorization: str = headers.get("authorization", "")
-    if authorization[:7].lower() == "bearer ":
+    if authorization.startswith("Bearer ") or authorization[:7].lower() == "bearer ":
         return authorization[7:].strip()
     return headers.get("x-api-key", None)
 

@@ -39,7 +39,7 @@ class Policy(NamedTuple):
 
     def keeps(self, key: str) -> bool:
         """Whether predictions of a key are kept: the same for champion, canary and shadow, and for every process."""
-        return self.keeps_all or bucket_of(_SALT, key) < self.share
+        return self.share >= BUCKETS or bucket_of(_SALT, key) < self.share
 
     def kept(self, keys: Sequence[str]) -> NDArray[np.intp]:
         """The places of the keys whose predictions are kept, as `keeps` has them."""
