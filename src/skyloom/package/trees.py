@@ -21,6 +21,8 @@ _NUMBERS = ("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_truenod
 _FLOATS, _INTEGERS = b"\xa0\x01\x06", b"\xa0\x01\x07"
 """How an attribute ends that is a run of floats, or of integers: its field 20, with its type."""
 _FLOAT_TAG, _INTEGER_TAG, _LONGEST = 0x3D, 0x40, 9
+_LARGEST = 64 << 20
+"""To read more would take much memory for a moment: about three bytes for each of the file."""
 _DEPTH = 10
 """How deep splits are looked at: one farther down is met by one row of a thousand."""
 
@@ -47,10 +49,10 @@ class _Node(NamedTuple):
 
 
 def splits_of(model: bytes) -> Splits | None:
-    """The splits of a model that is one ensemble of trees over columns as they come; ``None`` for any other model, and for
-    one whose trees are written in an unusual way."""
+    """The splits of a model that is one ensemble of trees over columns as they come; ``None`` for any other model, for one
+    whose trees are written in an unusual way, and for one of more than 64 MiB."""
     try:
-        return _splits(model)
+        return _splits(model) if len(model) <= _LARGEST else None
     except (IndexError, UnicodeDecodeError):
         return None
 
