@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from load import SOAK, Client, Load, request, tell
-from serving_world import NOW, Arm, World, mint
+from serving_world import NOW, Arm, World, mint, until
 
 FLIGHT = {"flight_id": "f1", "scheduled": NOW, "carrier": "UA", "distance": 0.0, "seats": 5, "charter": False}
 ENDS = 8 * SOAK
@@ -99,7 +99,10 @@ def supervised(world: World, *names: str) -> Iterator[tuple[int, Supervised]]:
 
 
 def connected_to(pid: int, port: int) -> set[int]:
-    """The ports of clients whose connections to ``port`` are held by a process."""
+    """The ports of clients whose connections to ``port`` are held by a process. It is stopped, so that it takes no more of
+    them meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
     mine: set[str] = set()
     for each in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -130,6 +133,7 @@ def end_many(port: int, servers: Supervised, key: str) -> None:
         theirs = connected_to(pid, port)
         before = {client.local: client for client in clients}
         os.kill(pid, number)
+        os.kill(pid, signal.SIGCONT)
         await servers.until("died", child)
         await servers.until("ready", child)
         told = load.total

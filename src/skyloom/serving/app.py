@@ -5,15 +5,13 @@ import logging
 import math
 import time
 import typing
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
-
-import granian.rsgi as _rsgi
-from granian.rsgi import Scope
 
 from skyloom.kernel.errors import SkyloomError
 from skyloom.kernel.records.release import KeyDigest
 from skyloom.serving.deadlines import begin, expired, seconds_left
+from skyloom.serving.http import BrokenOff, own_task
 from skyloom.serving.life import Life
 from skyloom.serving.metrics import Metrics
 from skyloom.serving.obey import Obedience
@@ -24,9 +22,6 @@ from skyloom.serving.services import Limits
 from skyloom.serving.table import OPEN, Endpoint, Found, Table
 from skyloom.serving.traces import HEADER, UNKNOWN, Watch, over_http
 from skyloom.serving.wire import Call, Problem, Reply, presented_key, problem, status_of
-
-_rsgi_any: Any = _rsgi  # its exceptions are re-exported unseen by type checkers
-_BROKEN_OFF: tuple[type[Exception], ...] = (_rsgi_any.ProtocolClosed, _rsgi_any.ProtocolError)
 
 _log = logging.getLogger("skyloom.serving")
 
@@ -41,19 +36,36 @@ _SMALLEST_PIECE = 32
 class Stream(typing.Protocol):
     """An answer that goes out piece by piece."""
 
-    async def send_bytes(self, data: bytes) -> None: ...
+    async def send(self, piece: bytes) -> None: ...
+
+    def end(self, *, whole: bool = True) -> None: ...
 
 
-class Protocol(typing.Protocol):
-    """The part of RSGI's HTTP protocol that is used: the body, whole or in chunks, and an answer of bytes, whole or not."""
+class Request(typing.Protocol):
+    """What is used of a request: its head, its body, whole or as it comes, and the way to answer it."""
 
-    def __call__(self) -> Awaitable[bytes]: ...
+    @property
+    def method(self) -> str: ...
 
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    @property
+    def path(self) -> str: ...
 
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
+    @property
+    def scheme(self) -> str: ...
 
-    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> Stream: ...
+    @property
+    def headers(self) -> dict[str, str]: ...
+
+    @property
+    def body(self) -> bytes | None: ...
+
+    async def read(self) -> bytes: ...
+
+    def pieces(self) -> AsyncIterator[bytes]: ...
+
+    def respond(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None: ...
+
+    def stream(self, status: int, headers: list[tuple[str, str]]) -> Stream: ...
 
 
 class App:
@@ -74,55 +86,70 @@ class App:
         self._metrics, self._limits = metrics, limits
         self._patience = Patience(limits.body_seconds)
         self._meters: dict[tuple[str, int], tuple[Any, Any]] = {}
-        self.closing = False
-        """Whether connections are to end after the answer: those of a server whose certificate was replaced long ago."""
 
-    async def __rsgi__(self, scope: Scope, protocol: Protocol) -> None:
+    async def answer(self, request: Request) -> None:
+        """Answer a request."""
         started = time.perf_counter()
         self._life.in_flight += 1
         route, explain, retry_s, now = UNKNOWN, problem, 1.0, None
         try:
             if self._watch is not None:
-                now = self._watch.begin(scope.headers)
-            found = self._table.find(scope.method, scope.path)
+                await own_task()  # what is under way is known to it alone
+                now = self._watch.begin(request.headers)
+            found = self._table.find(request.method, request.path)
             route, explain = found.endpoint.path, found.endpoint.explain
-            answer = await self._in_time(found, scope, protocol)
+            left_s = seconds_left(request.headers)
+            if left_s is None:
+                answer = await self._answer(found.endpoint, found.parameters, request)
+            else:
+                answer = await self._in_time(found, request, left_s)
         except Problem as error:
             answer, retry_s = explain(error.status, error.why), error.retry_s
             answer = answer._replace(headers=(*answer.headers, *error.headers)) if error.headers else answer
         except SkyloomError as error:
             answer = explain(status_of(error), error.what)
         except Exception:  # noqa: BLE001  # the edge of a request: whatever it met, the others go on
-            _log.exception("%s %s could not be answered", scope.method, scope.path)
+            _log.exception("%s %s could not be answered", request.method, request.path)
             answer = explain(500, "this server failed to answer; its log says why")
         finally:
             self._life.in_flight -= 1
-        headers = self._headers(answer, retry_s)
+        headers = _headers(answer, retry_s)
         if now is not None:
             headers.append((HEADER, now.request_id))
         if answer.more is None:
-            protocol.response_bytes(answer.status, headers, answer.body)
+            request.respond(answer.status, headers, answer.body)
         else:
-            await self._stream(protocol, answer, answer.more, headers)
+            await self._stream(request, answer, answer.more, headers)
         counted, timed = self._meters.get((route, answer.status)) or self._found(route, answer.status)
         counted.inc()
         timed.observe(time.perf_counter() - started, now.exemplar if now is not None else None)
         if now is not None and self._watch is not None:
-            self._watch.end(now, started, over_http, scope, route, answer.status)
+            self._watch.end(now, started, over_http, request, route, answer.status)
+
+    def explain(self, status: int, why: str) -> tuple[int, list[tuple[str, str]], bytes]:
+        """What is answered to what is no request of HTTP, or none that can be read."""
+        answer = problem(status, why)
+        counted, _ = self._found(UNKNOWN, status)
+        counted.inc()
+        return status, _headers(answer, 1.0), answer.body
 
     async def _stream(
-        self, protocol: Protocol, answer: Reply, more: AsyncIterator[bytes], headers: list[tuple[str, str]]
+        self, request: Request, answer: Reply, more: AsyncIterator[bytes], headers: list[tuple[str, str]]
     ) -> None:
         """Answer piece by piece, as long as somebody listens."""
         self._life.in_flight += 1
+        whole, stream = False, request.stream(answer.status, headers)
         try:
-            stream = protocol.response_stream(answer.status, headers)
-            await stream.send_bytes(answer.body)
+            await stream.send(answer.body)
             async for piece in more:
-                await stream.send_bytes(piece)
-        except _BROKEN_OFF:
+                await stream.send(piece)
+            whole = True
+        except BrokenOff:
             _log.info("a caller left before its answer was whole")
+        except Exception:  # noqa: BLE001  # the edge of a request
+            _log.exception("%s %s could not be answered to its end", request.method, request.path)
         finally:
+            stream.end(whole=whole)
             self._life.in_flight -= 1
 
     def _found(self, route: str, status: int) -> tuple[Any, Any]:
@@ -131,26 +158,28 @@ class App:
         self._meters[route, status] = found
         return found
 
-    async def _in_time(self, found: Found, scope: Scope, protocol: Protocol) -> Reply:
+    async def _in_time(self, found: Found, request: Request, left_s: float) -> Reply:
         """The answer, if there is one before the deadline that the caller has set."""
-        left_s = seconds_left(scope.headers)
-        if left_s is None:
-            return await self._answer(found.endpoint, found.parameters, scope, protocol)
+        await own_task()
         begin(left_s)
         try:
             async with asyncio.timeout(left_s):
-                return await self._answer(found.endpoint, found.parameters, scope, protocol)
+                return await self._answer(found.endpoint, found.parameters, request)
         except TimeoutError as error:
             raise expired() from error
 
-    async def _answer(self, endpoint: Endpoint, parameters: dict[str, str], scope: Scope, protocol: Protocol) -> Reply:
-        loaded = self._obedience.now
-        body = await self._body(scope, protocol, endpoint.longest) if endpoint.method == "POST" else b""
-        call = Call(parameters, body, loaded, scope.headers.get("content-type", ""), scope.headers)
+    async def _answer(self, endpoint: Endpoint, parameters: dict[str, str], request: Request) -> Reply:
+        loaded, headers, body = self._obedience.now, request.headers, request.body
+        longest = endpoint.longest or self._limits.body_bytes
+        if endpoint.method != "POST":
+            body = b""
+        elif body is None or len(body) > longest:
+            body = await self._body(request, longest)
+        call = Call(parameters, body, loaded, headers.get("content-type", ""), headers)
         if endpoint.policy != OPEN:
-            self._take(call.release.keys.check(presented_key(scope.headers), endpoint.policy))
-        if endpoint.method == "POST" and (pinned := pin_of(scope.headers)):
-            call.release.keys.check(presented_key(scope.headers), "pin")
+            self._take(call.release.keys.check(presented_key(headers), endpoint.policy))
+        if endpoint.method == "POST" and (pinned := pin_of(headers)):
+            call.release.keys.check(presented_key(headers), "pin")
             call = call._replace(parameters={**parameters, "version": pinned})
         return await endpoint.handle(call)
 
@@ -161,40 +190,40 @@ class App:
             self._metrics.refused.labels("", "rate").inc()
             raise
 
-    async def _body(self, scope: Scope, protocol: Protocol, longest: int) -> bytes:
-        longest = longest or self._limits.body_bytes
-        length = scope.headers.get("content-length", "")
+    async def _body(self, request: Request, longest: int) -> bytes:
+        length = request.headers.get("content-length", "")
         announced = length.isdecimal() and int(length) <= longest
+        await own_task()  # that is what patience has, or loses
         try:
-            return await self._patience.wait(protocol() if announced else self._unannounced_body(protocol, longest))
+            return await self._patience.wait(request.read() if announced else _unannounced(request, longest))
         except TimeoutError as error:
             raise Problem(408, f"the body did not arrive within {self._limits.body_seconds:g} s") from error
-        except _BROKEN_OFF as error:
+        except BrokenOff as error:
             raise Problem(400, "the body broke off") from error
 
-    async def _unannounced_body(self, protocol: Protocol, limit: int) -> bytes:
-        """A body of unknown length, or one that is too long: kept up to the limit, then only read."""
-        length = pieces = 0
-        kept = bytearray()
-        async for chunk in protocol:
-            length += len(chunk)
-            pieces += 1
-            if pieces > _PIECES and length < pieces * _SMALLEST_PIECE:
-                raise Problem(400, f"the body comes in pieces of fewer than {_SMALLEST_PIECE} bytes: send it in larger ones")
-            if length > limit * _READ_AND_DROP:
-                break
-            if length <= limit:
-                kept += chunk
-        if length > limit:
-            raise Problem(413, f"the body is longer than {limit:,} bytes")
-        return bytes(kept)
 
-    def _headers(self, answer: Reply, retry_s: float) -> list[tuple[str, str]]:
-        headers = [("content-type", answer.content_type), *answer.headers]
-        if answer.status == 401:
-            headers.append(("www-authenticate", "Bearer"))
-        elif answer.status in (429, 503):
-            headers.append(("retry-after", str(max(1, math.ceil(retry_s)))))
-        if self._life.ending or self.closing:
-            headers.append(("connection", "close"))
-        return headers
+async def _unannounced(request: Request, limit: int) -> bytes:
+    """A body of unknown length, or one that is too long: kept up to the limit, then only read."""
+    length = pieces = 0
+    kept = bytearray()
+    async for chunk in request.pieces():
+        length += len(chunk)
+        pieces += 1
+        if pieces > _PIECES and length < pieces * _SMALLEST_PIECE:
+            raise Problem(400, f"the body comes in pieces of fewer than {_SMALLEST_PIECE} bytes: send it in larger ones")
+        if length > limit * _READ_AND_DROP:
+            break
+        if length <= limit:
+            kept += chunk
+    if length > limit:
+        raise Problem(413, f"the body is longer than {limit:,} bytes")
+    return bytes(kept)
+
+
+def _headers(answer: Reply, retry_s: float) -> list[tuple[str, str]]:
+    headers = [("content-type", answer.content_type), *answer.headers]
+    if answer.status == 401:
+        headers.append(("www-authenticate", "Bearer"))
+    elif answer.status in (429, 503):
+        headers.append(("retry-after", str(max(1, math.ceil(retry_s)))))
+    return headers

@@ -1,8 +1,11 @@
 """Sees that certificates have changed on the disk, and takes those that are good."""
 
+import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
+from typing import NoReturn
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -71,6 +74,13 @@ class CertificateWatch:
         self._reloads.labels("loaded").inc()
         _log.info("the certificate was changed for %s: valid until %s", ", ".join(fresh.names) or "nobody", _utc(fresh))
         return fresh
+
+    async def follow(self, look_s: float, on_change: Callable[[], None]) -> NoReturn:
+        """Look every ``look_s`` seconds; ``on_change`` is called when there is a new pair."""
+        while True:
+            await asyncio.sleep(look_s)
+            if await asyncio.to_thread(self.look) is not None:
+                on_change()
 
     def _stamp(self) -> _Stamp:
         """What changes when a file is written, moved or linked to another."""

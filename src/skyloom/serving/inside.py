@@ -1,9 +1,10 @@
 """Requests that come by another way than a socket, answered as those that do: keys, limits, metrics and all."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
 
 from skyloom.serving.app import App
+from skyloom.serving.wire import problem
 
 
 class Answered(NamedTuple):
@@ -25,50 +26,46 @@ class Asked(NamedTuple):
 
 async def ask(app: App, asked: Asked) -> Answered:
     """What the server answers."""
-    protocol = _Within(asked.body)
-    length = {"content-length": str(len(asked.body))}
-    scope: Any = _Scope(asked.method, asked.path, {**asked.headers, **length})
-    await app.__rsgi__(scope, protocol)
-    return protocol.answer()
-
-
-class _Scope(NamedTuple):
-    """The part of RSGI's scope that the server looks at."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    scheme: str = "https"
+    request = _Within(asked)
+    await app.answer(request)
+    return request.answer()
 
 
 class _Within:
-    """The part of RSGI's protocol that the server uses, of a body that is here already."""
+    """The part of a request that the server uses, of a body that is here already."""
 
-    def __init__(self, body: bytes) -> None:
-        self._body = body
+    scheme = "https"
+
+    def __init__(self, asked: Asked) -> None:
+        self.method, self.path, self.body = asked.method, asked.path, asked.body
+        self.headers = {**asked.headers, "content-length": str(len(asked.body))}
         self._answer = bytearray()
         self._head: tuple[int, list[tuple[str, str]]] | None = None
+        self._is_whole = True
 
     def answer(self) -> Answered:
         """What was answered, once it is whole: piece by piece goes nowhere from here."""
         assert self._head is not None
+        if not self._is_whole:
+            broken = problem(500, "this server failed to answer to the end; its log says why")
+            return Answered(broken.status, [("content-type", broken.content_type)], broken.body)
         return Answered(*self._head, bytes(self._answer))
 
-    def __call__(self) -> Awaitable[bytes]:
-        return self._whole()
+    async def read(self) -> bytes:
+        return self.body
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._body
+    async def pieces(self) -> AsyncIterator[bytes]:
+        yield self.body
 
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def respond(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self._head, self._answer = (status, headers), bytearray(body)
 
-    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "_Within":
+    def stream(self, status: int, headers: list[tuple[str, str]]) -> "_Within":
         self._head = status, headers
         return self
 
-    async def send_bytes(self, data: bytes) -> None:
-        self._answer += data
+    async def send(self, piece: bytes) -> None:
+        self._answer += piece
 
-    async def _whole(self) -> bytes:
-        return self._body
+    def end(self, *, whole: bool = True) -> None:
+        self._is_whole = whole

@@ -1,7 +1,6 @@
 """One serving process, from its start to its end."""
 
 import asyncio
-import copy
 import gc
 import logging
 import os
@@ -17,15 +16,15 @@ from skyloom.serving.answering import Answering
 from skyloom.serving.app import App
 from skyloom.serving.bulk import BulkPredictor
 from skyloom.serving.certificate_watch import CertificateWatch
-from skyloom.serving.certificates import Pair
 from skyloom.serving.concurrency import Turns
 from skyloom.serving.contracts.catalog import Parts, endpoints_of
 from skyloom.serving.contracts.open_inference_service import InferenceService
 from skyloom.serving.copy import COPY, Copy
 from skyloom.serving.exchange import Exchange
+from skyloom.serving.http import HttpServer
 from skyloom.serving.ingestion import Ingestion
 from skyloom.serving.life import Life
-from skyloom.serving.listener import HttpServer, listening
+from skyloom.serving.listener import listening
 from skyloom.serving.loader import Around, Loader
 from skyloom.serving.logbook import Logbook
 from skyloom.serving.logs import log_to_stderr
@@ -35,7 +34,6 @@ from skyloom.serving.obey import Obedience
 from skyloom.serving.predict import Predictor
 from skyloom.serving.quarantine import Quarantine
 from skyloom.serving.ratelimit import Rates
-from skyloom.serving.rotation import RotatingServer
 from skyloom.serving.services import Services
 from skyloom.serving.shadow import Shadow
 from skyloom.serving.slices import answer_first, work_long
@@ -71,7 +69,7 @@ def serve(services: Services) -> NoReturn:
     clean = run(Worker(services).run())
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0 if clean else 1)  # Granian's threads may still run, and cannot outlive an interpreter that is taken apart
+    os._exit(0 if clean else 1)  # threads that score may still run, and cannot outlive an interpreter that is taken apart
 
 
 class Worker:
@@ -127,10 +125,13 @@ class Worker:
             grpc = await self._grpc(certificates)
             self._obedience.start(lambda: loop.call_soon_threadsafe(self._services.on_ready))
             answer_first()
-            server = self._server(listener, certificates, grpc)
+            server = self._server(listener, certificates)
+            following = self._follow(certificates, server, grpc)
             serving = asyncio.create_task(server.serve())
             ending = asyncio.create_task(asked_to_end.wait())
             await asyncio.wait({serving, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if following is not None:
+                following.cancel()
             return await self._drain(server, serving, grpc)
 
     def _start_traces(self) -> None:
@@ -147,20 +148,25 @@ class Worker:
         files = self._services.tls
         return None if files is None else await asyncio.to_thread(CertificateWatch, files, self._metrics.registry)
 
-    def _server(
-        self, listener: socket.socket, certificates: CertificateWatch | None, grpc: "GrpcServer | None"
-    ) -> HttpServer | RotatingServer:
+    def _server(self, listener: socket.socket, certificates: CertificateWatch | None) -> HttpServer:
         limits = self._services.limits
-        head_ms = int(limits.head_seconds * 1e3)
+        tls = changing_context(certificates, "http/1.1") if certificates else None
+        return HttpServer(self._app.answer, self._app.explain, listener, head_s=limits.head_seconds, tls=tls)
+
+    def _follow(
+        self, certificates: CertificateWatch | None, server: HttpServer, grpc: "GrpcServer | None"
+    ) -> asyncio.Task[NoReturn] | None:
+        """Let new connections see changed certificates, and let those that saw others end in time."""
         if certificates is None:
-            return HttpServer(self._app, listener, head_ms=head_ms)
+            return None
+        limits = self._services.limits
 
-        def begin(pair: Pair) -> HttpServer:
-            return HttpServer(copy.copy(self._app), listener, head_ms=head_ms, pair=pair)
+        def renew() -> None:
+            server.leave_behind(limits.linger_seconds)
+            if grpc is not None:
+                grpc.renew()
 
-        if grpc is None:
-            return RotatingServer(begin, certificates, listener, limits)
-        return RotatingServer(begin, certificates, listener, limits, grpc.renew)
+        return asyncio.create_task(certificates.follow(limits.look_seconds, renew))
 
     async def _grpc(self, certificates: CertificateWatch | None) -> "GrpcServer | None":
         """The gRPC server, listening, where one is wanted."""
@@ -178,10 +184,9 @@ class Worker:
         self._services.on_grpc(await server.start(listen, changing_context(certificates, "h2") if certificates else None))
         return server
 
-    async def _drain(
-        self, server: HttpServer | RotatingServer, serving: asyncio.Task[None], grpc: "GrpcServer | None"
-    ) -> bool:
-        self._life.ending = True  # answers now say "connection: close", so that kept connections end between requests
+    async def _drain(self, server: HttpServer, serving: asyncio.Task[None], grpc: "GrpcServer | None") -> bool:
+        self._life.ending = True
+        server.say_goodbye()
         if self._services.listen.descriptor is not None:
             server.stop_accepting()  # others hold the socket too: who connects now waits for them
         await asyncio.sleep(self._services.limits.lame_duck_seconds)

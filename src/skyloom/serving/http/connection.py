@@ -1,0 +1,402 @@
+"""One connection of HTTP/1.1 (RFC 9112): requests are read by llhttp and answered one after the other, in their order.
+
+What a client may leave lying is bounded: the bytes and lines of a head, the time that a head may take and that an answer may
+wait to be taken, the bytes that wait for the application, and the requests that wait for their turn.
+"""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import httptools
+
+from skyloom.serving.http.eager import begin
+from skyloom.serving.http.heads import Malformed, head_of, target_of
+from skyloom.serving.http.request import BrokenOff, Headers, Request
+
+if TYPE_CHECKING:
+    from skyloom.serving.http.server import HttpServer
+
+_log = logging.getLogger("skyloom.serving")
+
+LONGEST_HEAD = 64 * 1_024
+LONGEST_TARGET = 16 * 1_024
+MOST_HEADERS = 128
+MOST_WAITING = 128
+"""How many requests a client may send ahead of the answers."""
+_READ_AND_DROP = 16 * 2**20
+"""So many bytes that nobody wants are read and dropped, so that the client hears the answer before its connection ends."""
+_LINGER_S = 2.0
+_TOGETHER = 32 * 1_024
+"""An answer of up to so many bytes is copied behind its head, to go out with it."""
+_TOO_SLOW = 408
+_NEVER = math.inf
+_METHODS = {each.encode(): each for each in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")}
+_OF_UPGRADES = frozenset({"connection", "upgrade", "http2-settings"})
+_httptools: Any = httptools  # its types know nothing of what a parser calls
+
+
+class Connection(asyncio.Protocol):
+    """Belongs to a server, which looks now and then whether its time is up."""
+
+    def __init__(self, server: "HttpServer") -> None:
+        self._server = server
+        self._transport: Any = None
+        self._parser: Any = _httptools.HttpRequestParser(self)
+        self.scheme = "http"
+        self.due = server.now + server.head_s
+        """When the client has to have sent what it is waited for, or taken its answer, by the server's clock."""
+        self.leave_at = _NEVER
+        """From when on the connection is to end between two requests."""
+        self._headers: dict[str, str] = {}
+        self._target = b""
+        self._head_bytes = self._lines = self._dropped = self._unsent = 0
+        self._in_head = self._is_used = self._deaf = self._eof = self._gone = self._paused = self._blocked = False
+        self._fault: Malformed | None = None
+        self._reading: Request | None = None
+        """The request whose body is coming."""
+        self._waiting: deque[Request] = deque()
+        self._now: Request | None = None
+        """The request that is answered, and what answers it, where that takes a while."""
+        self._task: asyncio.Task[None] | None = None
+        self._written: asyncio.Future[None] | None = None
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has come; with TLS, it has shaken hands."""
+        self._transport = transport
+        if transport.get_extra_info("ssl_object") is not None:
+            self.scheme = "https"
+        self._server.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left, or was left."""
+        self.due, self._gone = _NEVER, True
+        self._server.remove(self)
+        for each in (self._reading, self._now):
+            if each is not None:
+                each.break_off()
+        self._waiting.clear()
+        self._take_written()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        if self._deaf:
+            self._drop(len(data))
+            return
+        if self._reading is None:
+            if not self._in_head and self._now is None:
+                self.due = self._server.now + self._server.head_s
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+            if self._in_head and self._head_bytes > LONGEST_HEAD:
+                self._break(Malformed(431, f"the head is longer than {LONGEST_HEAD:,} bytes"))
+        except httptools.HttpParserUpgrade as error:
+            self._without_upgrade(data[error.args[0] :])
+        except httptools.HttpParserError as error:
+            found = error.__context__
+            self._break(found if isinstance(found, Malformed) else Malformed(400, f"this is no HTTP/1.1: {error}"))
+        if self._now is None:
+            self._next()
+        elif self._waiting:
+            self._pause()
+
+    def eof_received(self) -> bool:
+        """The client sends no more, but may still read. Whether the connection goes on."""
+        self._eof = True
+        if self._reading is not None:
+            self._reading.break_off()
+        return self.scheme == "http" and (self._now is not None or bool(self._waiting))
+
+    def pause_writing(self) -> None:
+        """The client does not take what it is sent."""
+        self._blocked = True
+        self._unsent = self._transport.get_write_buffer_size()
+        self.due = self._server.now + self._server.patience_s
+
+    def resume_writing(self) -> None:
+        """It has taken it."""
+        self._blocked = False
+        if self._now is not None:
+            self.due = _NEVER
+        else:
+            self._rest()
+        self._take_written()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._headers, self._target, self._lines, self._in_head = {}, b"", 0, True
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        self._target += url
+        if len(self._target) > LONGEST_TARGET:
+            raise Malformed(414, f"the target of the request is longer than {LONGEST_TARGET:,} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header. One behind a body in chunks says nothing to anybody here."""
+        self._lines += 1
+        if self._lines > MOST_HEADERS:
+            raise Malformed(431, f"the request has more than {MOST_HEADERS} headers")
+        if not self._in_head:
+            return
+        word = name.decode("ascii").lower()
+        if word in self._headers:
+            if word == "host":
+                raise Malformed(400, "the request names its host twice")
+            self._headers[word] = f"{self._headers[word]}, {value.decode('latin-1')}"
+        else:
+            self._headers[word] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """The head is here."""
+        headers, parser = self._headers, self._parser
+        keep, version, said = parser.should_keep_alive(), "1.1", parser.get_method()
+        if not keep or "connection" in headers or "host" not in headers:
+            version = parser.get_http_version()
+            if version not in ("1.0", "1.1"):
+                raise Malformed(505, "this server speaks HTTP/1.1 here")
+            if version == "1.1" and "host" not in headers:
+                raise Malformed(400, "the request names no host")
+        if said == b"CONNECT":
+            raise Malformed(405, "this server is no proxy")
+        if len(self._waiting) >= MOST_WAITING:
+            raise Malformed(503, f"more than {MOST_WAITING} requests were sent ahead of their answers")
+        self._in_head, self._head_bytes = False, 0
+        if "upgrade" in headers and parser.should_upgrade():
+            return
+        path, query = target_of(self._target)
+        expects = "expect" in headers and headers["expect"].lower() == "100-continue"
+        method = _METHODS.get(said) or said.decode()
+        request = Request(self, method, path, query, headers, keep=keep, expects=expects)
+        request.version = version
+        self._reading = request
+        self._waiting.append(request)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        request = self._reading
+        if request is None:
+            return
+        if request.unwanted:
+            self._dropped += len(body)
+            if self._dropped > _READ_AND_DROP:
+                raise Malformed(413, "the body goes on and on")
+        elif request.add(body):
+            self._pause()
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        request, self._reading = self._reading, None
+        if request is not None:
+            request.end()
+
+    # What requests call.
+
+    def go_on(self, request: Request) -> None:
+        """Somebody asks for the rest of a body."""
+        if request.expects:
+            request.expects = False
+            if not request.whole and not self._gone:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not self._waiting:
+            self._read_on()
+
+    def respond(self, request: Request, status: int, headers: Headers, body: bytes) -> None:
+        """Answer with a whole body."""
+        if self._gone or request.answered:
+            self._leave(request)
+            return
+        head, keep = self._head(request, status, headers, f"content-length: {len(body)}")
+        if request.method == "HEAD":
+            self._transport.write(head)
+        elif len(body) <= _TOGETHER:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+        self._done(request, keep)
+
+    def begin_stream(self, request: Request, status: int, headers: Headers) -> None:
+        """Begin an answer in pieces."""
+        if request.version == "1.0":
+            request.keep = False  # its body ends with the connection
+        framing = "transfer-encoding: chunked" if request.version != "1.0" else ""
+        head, request.keep = self._head(request, status, headers, framing)
+        if not self._gone:
+            self._transport.write(head)
+
+    async def send_piece(self, request: Request, piece: bytes) -> None:
+        """Send a piece when the client has taken those before it."""
+        while self._blocked and not self._gone:
+            self._written = asyncio.get_running_loop().create_future()
+            await self._written
+        if self._gone:
+            raise BrokenOff("the client has left before its answer was whole")
+        if piece and request.method != "HEAD":
+            framed = piece if request.version == "1.0" else b"%x\r\n%b\r\n" % (len(piece), piece)
+            self._transport.write(framed)
+
+    def end_stream(self, request: Request, *, whole: bool) -> None:
+        """End an answer in pieces."""
+        if self._gone:
+            self._leave(request)
+        elif not whole:
+            self._transport.abort()
+        else:
+            if request.version != "1.0" and request.method != "HEAD":
+                self._transport.write(b"0\r\n\r\n")
+            self._done(request, request.keep)
+
+    # What the server calls.
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the client could ask, and does not."""
+        return not (self._in_head or self._now or self._waiting or self._reading or self._deaf or self._blocked)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a request was answered here."""
+        return self._is_used
+
+    def look(self, now: float) -> None:
+        """End what takes too long. The clock is the server's."""
+        if now >= self.leave_at + self._server.goodbye_s and self.is_idle:
+            self._transport.close()
+        elif now < self.due:
+            return
+        elif self._blocked and (left := self._transport.get_write_buffer_size()) < self._unsent:
+            self._unsent, self.due = left, now + self._server.patience_s
+        elif self._in_head and not self._deaf:
+            self._break(Malformed(408, "the head of the request did not arrive in time"))
+            self._next()
+        elif self.is_idle:
+            self._transport.close()
+        else:
+            self._transport.abort()
+
+    def end(self) -> None:
+        """Close it: nobody has asked anything."""
+        self._transport.close()
+
+    # Ours.
+
+    def _next(self) -> None:
+        """Let the application answer the next request."""
+        if self._now is not None or self._gone:
+            return
+        if self._waiting:
+            self._now = request = self._waiting.popleft()
+            self.due = _NEVER
+            self._is_used = True
+            self._task = begin(self._server.handle(request))
+        elif self._fault is not None:
+            fault, self._fault = self._fault, None
+            status, headers, body = self._server.explain(fault.status, fault.why)
+            self._now = Request(self, "GET", "", "", {}, keep=False)
+            self.respond(self._now, status, headers, body)
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nothing is answered: wait for the client, but not for ever."""
+        server = self._server
+        if self._blocked or self._deaf:
+            return
+        if self._reading is not None or self._in_head:
+            self.due = min(self.due, server.now + server.head_s)
+        else:
+            self.due = server.now + server.idle_s
+        self._read_on()
+
+    def _head(self, request: Request, status: int, headers: Headers, framing: str) -> tuple[bytes, bool]:
+        """The head of an answer, and whether the connection goes on after it."""
+        request.answered = True
+        server = self._server
+        keep = request.keep and not (server.closing or self._eof or self._deaf or server.now >= self.leave_at)
+        if not request.whole and (request.expects or status == _TOO_SLOW):
+            keep = False  # who knows whether its body comes
+        if not keep:
+            headers = [*headers, ("connection", "close")]
+        elif request.version == "1.0":
+            headers = [*headers, ("connection", "keep-alive")]
+        try:
+            return head_of(status, headers, framing, server.date), keep
+        except ValueError:
+            _log.exception("%s %s could not be answered", request.method, request.path)
+            return head_of(500, [("connection", "close")], "content-length: 0", server.date), False
+
+    def _done(self, request: Request, keep: bool) -> None:
+        """A request is answered."""
+        self._now = self._task = None
+        if not keep:
+            self._finish()
+            return
+        if not request.whole:
+            request.drop()
+        if self._waiting or self._fault is not None:
+            asyncio.get_running_loop().call_soon(self._next)
+        else:
+            self._rest()
+
+    def _leave(self, request: Request) -> None:
+        request.answered = True
+        self._now = self._task = None
+
+    def _finish(self) -> None:
+        """End the connection once the answer has gone out. What the client still sends is read for a moment: an end amid
+        that would take the answer from it."""
+        self._waiting.clear()
+        more_may_come = self._deaf or self._reading is not None
+        self._deaf = True
+        if more_may_come and not self._eof and self._transport.can_write_eof():
+            self._transport.write_eof()
+            self.due = self._server.now + _LINGER_S
+            self._read_on()
+        else:
+            self._transport.close()
+            self.due = self._server.now + self._server.patience_s
+
+    def _break(self, fault: Malformed) -> None:
+        """What the client sends from here on cannot be understood. Those before are answered, then it is told."""
+        self._deaf = True
+        if self._reading is not None:
+            self._reading.break_off()  # its own answer tells
+            if self._reading.answered:
+                self._finish()
+        else:
+            self._fault = fault
+        self._in_head = False
+
+    def _without_upgrade(self, rest: bytes) -> None:
+        """Read on as if the client had not offered to speak another protocol, which it need not be granted (RFC 9110, 7.8).
+        The parser takes what follows for that protocol, so another one is given the request without the offer."""
+        lines = [f"{self._parser.get_method().decode()} {self._target.decode('latin-1')} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in self._headers.items() if name not in _OF_UPGRADES]
+        self._parser = _httptools.HttpRequestParser(self)
+        self.data_received("\r\n".join([*lines, "", ""]).encode("latin-1") + rest)
+
+    def _drop(self, count: int) -> None:
+        self._dropped += count
+        if self._dropped > _READ_AND_DROP:
+            self._transport.abort()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        if self._paused and not self._gone:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _take_written(self) -> None:
+        if self._written is not None and not self._written.done():
+            self._written.set_result(None)

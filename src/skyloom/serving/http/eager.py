@@ -1,0 +1,48 @@
+"""Coroutines that are begun at once, without a task: most requests are answered before anything has to be waited for."""
+
+import asyncio
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+
+def begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    """Run ``work`` until it waits for something; the task that goes on with it, or ``None`` when it has ended already.
+
+    Up to there it has no task, so whoever sets a timeout or a context variable asks for one first (`own_task`).
+    """
+    try:
+        awaited = work.send(None)
+    except StopIteration:
+        return None
+    return asyncio.get_running_loop().create_task(_go_on(work, awaited))
+
+
+@types.coroutine
+def own_task() -> Generator[None]:
+    """Go on in a task, and so in a context, that belongs to this work alone."""
+    if asyncio.current_task() is None:
+        yield
+
+
+async def _go_on(work: Coroutine[Any, Any, None], awaited: Any) -> None:
+    await _rest(work, awaited)
+
+
+@types.coroutine
+def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any]:
+    """Hand over what ``work`` waits for to the task that waits for us, and what comes back to ``work``."""
+    while True:
+        try:
+            got = yield awaited
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001  # a cancellation among them: it is for the work to see
+            step, given = work.throw, error
+        else:
+            step, given = work.send, got
+        try:
+            awaited = step(given)
+        except StopIteration:
+            return

@@ -1,0 +1,75 @@
+"""Heads of requests and answers: what one may say (RFC 9110, RFC 9112), and the bytes of the other."""
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from skyloom.serving.http.request import Headers
+
+_LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}" for each in HTTPStatus}
+_BODILESS = frozenset({204, 304})
+
+
+class Malformed(Exception):
+    """A request that cannot be answered as it stands: the status that says so, and why."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status, self.why = status, why
+
+
+class Target(NamedTuple):
+    """What a request asks for: a decoded path, and what stood behind the question mark."""
+
+    path: str
+    query: str
+
+
+def target_of(said: bytes) -> Target:
+    """The target of a request, which names a path, or a whole address of one. Raises `Malformed` for another.
+
+    >>> target_of(b"/v2/models/a%20b?x=1"), target_of(b"http://host:80/predict").path
+    (Target(path='/v2/models/a b', query='x=1'), '/predict')
+    """
+    path, _, query = said.partition(b"?")
+    if not path.startswith(b"/"):
+        scheme, found, rest = path.partition(b"://")
+        if found and scheme.isalpha():
+            path = b"/" + rest.partition(b"/")[2]
+        elif path != b"*":
+            raise Malformed(400, "the target of the request is no path")
+    try:
+        return Target((unquote_to_bytes(path) if b"%" in path else path).decode(), query.decode("ascii"))
+    except UnicodeDecodeError:
+        raise Malformed(400, "the target of the request is no text in UTF-8") from None
+
+
+def head_of(status: int, headers: Headers, framing: str, date: str) -> bytes:
+    """The head of an answer. ``framing`` is the header that says where its body ends, if any; ``date`` is a `date_line`.
+
+    Raises `ValueError` for a header that would end the head, or begin another one.
+
+    >>> head_of(200, [("x-a", "b")], "content-length: 2", "date: now")
+    b'HTTP/1.1 200 OK\\r\\nx-a: b\\r\\ncontent-length: 2\\r\\ndate: now\\r\\n\\r\\n'
+    """
+    lines = [_LINES.get(status) or f"HTTP/1.1 {status} "]
+    lines += [f"{name}: {value}" for name, value in headers]
+    if framing and status not in _BODILESS:
+        lines.append(framing)
+    lines += (date, "", "")
+    text = "\r\n".join(lines)
+    ends = len(lines) - 1
+    if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
+        raise ValueError(f"a header of an answer of status {status} holds the end of a line")
+    return text.encode("latin-1", "replace")
+
+
+def date_line() -> str:
+    """The header that says when an answer was made, to the second.
+
+    >>> date_line()[:6], date_line()[-4:]
+    ('date: ', ' GMT')
+    """
+    return f"date: {formatdate(time.time(), usegmt=True)}"
