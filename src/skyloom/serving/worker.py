@@ -205,6 +205,7 @@ class Worker:
         logged = await asyncio.to_thread(self._logbook.close, max(deadline - time.monotonic(), 0.5))
         await self._end_traces(deadline - time.monotonic())
         self._quarantine.close()
+        await server.abort()
         return logged and not unfinished
 
 

@@ -285,6 +285,10 @@ class Connection(asyncio.Protocol):
         """Close it: nobody has asked anything."""
         self._transport.close()
 
+    def abort(self) -> None:
+        """Break it off."""
+        self._transport.abort()
+
     # Ours.
 
     def _next(self) -> None:

@@ -95,6 +95,14 @@ class HttpServer:
             self._accepting.close()
             self._accepting = None
 
+    async def abort(self) -> None:
+        """Break off what is left, once `stop` was called; a loop that is closed before waits for its clients."""
+        for each in list(self._connections):
+            each.abort()
+        while self._connections:
+            self._empty.clear()
+            await self._empty.wait()
+
     def say_goodbye(self) -> None:
         """End connections between two requests: from now on answers say ``connection: close``."""
         self.closing = True
