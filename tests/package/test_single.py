@@ -57,7 +57,7 @@ def test_rows_of_numbers_have_the_bits_of_fresh_arrays(rows):
 
 
 def test_a_runtime_that_is_made_otherwise_answers_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is called of ONNX Runtime is no part of its interface; without it the way is longer, and the answers are these."""
+    """What is called of ONNX Runtime is no part of its interface; without it the way is longer, the answers are these."""
     rows = [(0.5, 1, True), (None, 2, False), (1e300, -3, None)]
     wanted = [bits(SCORER.score_row(row)) for row in rows]
     binding = onnxruntime.InferenceSession.io_binding

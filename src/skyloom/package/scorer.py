@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skyloom.kernel.errors import PackageError
 from skyloom.package.inspection import inspect_model
+from skyloom.package.joined import joined
 from skyloom.package.ordering import ordering_of
 from skyloom.package.signature import MISSING_STRING, Input, Signature
 from skyloom.package.single import SingleRow, Value
@@ -34,6 +35,7 @@ class Scorer:
         self._check_inputs()
         self._outputs = [signature.output]
         self._ordering = ordering_of(model, self._numbers()) if self.rowwise else None
+        self._joined = self._joined_of(model)
         self._local = threading.local()
         self.blocks: tuple[int, ...] = ()
         """Sizes of runs, the largest first; to be set before anybody else has this scorer."""
@@ -52,11 +54,22 @@ class Scorer:
         """The inputs that the model uses and that are numbers."""
         return frozenset(each.name for each in self.signature.inputs if not each.is_text and each.name in self._used)
 
+    def _joined_of(self, model: bytes) -> tuple[Any, str] | None:
+        """A session that is given a row whole, and what that is called there, where the model can be asked so."""
+        names = self.signature.names
+        found = joined(model, names) if self._numbers() == frozenset(names) else None
+        if found is None:
+            return None
+        try:
+            return _session(found.model), found.name
+        except PackageError:
+            return None
+
     def score_row(self, values: Sequence[Value]) -> float:
         """The score of one row: its values in the order of the signature, ``None`` for what is missing."""
         row: SingleRow | None = getattr(self._local, "row", None)
         if row is None:
-            row = self._local.row = SingleRow(self._session, self.signature, self._used)
+            row = self._local.row = SingleRow(self._session, self.signature, self._used, self._joined)
         return row.score(values)
 
     def score_rows(self, rows: Sequence[Sequence[Value]]) -> list[float]:
