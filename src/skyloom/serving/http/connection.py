@@ -34,6 +34,21 @@ _TOGETHER = 32 * 1_024
 _TOO_SLOW = 408
 _NEVER = math.inf
 _METHODS = {each.encode(): each for each in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")}
+_NAMES = {
+    spelled: each
+    for each in (
+        "host",
+        "authorization",
+        "content-type",
+        "content-length",
+        "accept",
+        "accept-encoding",
+        "connection",
+        "user-agent",
+    )
+    for spelled in (each.encode(), each.title().encode())
+}
+"""The names that most requests have, as most clients spell them."""
 _OF_UPGRADES = frozenset({"connection", "upgrade", "http2-settings"})
 _httptools: Any = httptools  # its types know nothing of what a parser calls
 
@@ -146,7 +161,7 @@ class Connection(asyncio.Protocol):
             raise Malformed(431, f"the request has more than {MOST_HEADERS} headers")
         if not self._in_head:
             return
-        word = name.decode("ascii").lower()
+        word = _NAMES.get(name) or name.decode("ascii").lower()
         if word in self._headers:
             if word == "host":
                 raise Malformed(400, "the request names its host twice")
@@ -213,7 +228,7 @@ class Connection(asyncio.Protocol):
         if self._gone or request.answered:
             self._leave(request)
             return
-        head, keep = self._head(request, status, headers, f"content-length: {len(body)}")
+        head, keep = self._head(request, status, headers, len(body))
         if request.method == "HEAD":
             self._transport.write(head)
         elif len(body) <= _TOGETHER:
@@ -226,8 +241,7 @@ class Connection(asyncio.Protocol):
         """Begin an answer in pieces."""
         if request.version == "1.0":
             request.keep = False  # its body ends with the connection
-        framing = "transfer-encoding: chunked" if request.version != "1.0" else ""
-        head, request.keep = self._head(request, status, headers, framing)
+        head, request.keep = self._head(request, status, headers, None)
         if not self._gone:
             self._transport.write(head)
 
@@ -319,8 +333,8 @@ class Connection(asyncio.Protocol):
             self.due = server.now + server.idle_s
         self._read_on()
 
-    def _head(self, request: Request, status: int, headers: Headers, framing: str) -> tuple[bytes, bool]:
-        """The head of an answer, and whether the connection goes on after it."""
+    def _head(self, request: Request, status: int, headers: Headers, length: int | None) -> tuple[bytes, bool]:
+        """The head of an answer, whose ``length`` may not be known yet, and whether the connection goes on after it."""
         request.answered = True
         server = self._server
         keep = request.keep and not (server.closing or self._eof or self._deaf or server.now >= self.leave_at)
@@ -331,10 +345,13 @@ class Connection(asyncio.Protocol):
         elif request.version == "1.0":
             headers = [*headers, ("connection", "keep-alive")]
         try:
-            return head_of(status, headers, framing, server.date), keep
+            if length is not None:
+                return server.heads.of(status, headers, length), keep
+            framing = "transfer-encoding: chunked" if request.version != "1.0" else ""
+            return head_of(status, headers, framing, server.heads.date), keep
         except ValueError:
             _log.exception("%s %s could not be answered", request.method, request.path)
-            return head_of(500, [("connection", "close")], "content-length: 0", server.date), False
+            return head_of(500, [("connection", "close")], "content-length: 0", server.heads.date), False
 
     def _done(self, request: Request, keep: bool) -> None:
         """A request is answered."""

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 from skyloom.serving.http.request import Headers
 
 _LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}" for each in HTTPStatus}
+_REMEMBERED = 64
 _BODILESS = frozenset({204, 304})
 
 
@@ -64,6 +65,35 @@ def head_of(status: int, headers: Headers, framing: str, date: str) -> bytes:
     if text.count("\n") != ends or text.count("\r") != ends or "\0" in text:
         raise ValueError(f"a header of an answer of status {status} holds the end of a line")
     return text.encode("latin-1", "replace")
+
+
+class Heads:
+    """Makes the heads of whole answers. Most are one of a few, but for their length and the time."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[int, str], bytes] = {}
+        self.tell_time()
+
+    def tell_time(self) -> None:
+        """Look at the clock: what heads say of the time is as old as this."""
+        self.date = date_line()
+        self._end = f"\r\n{self.date}\r\n\r\n".encode()
+
+    def of(self, status: int, headers: Headers, length: int) -> bytes:
+        """The head of an answer whose body has ``length`` bytes. Raises as `head_of`."""
+        if len(headers) != 1 or headers[0][0] != "content-type" or status in _BODILESS:
+            return head_of(status, headers, f"content-length: {length}", self.date)
+        begun = self._begun.get((status, headers[0][1]))
+        if begun is None:
+            begun = self._begin(status, headers)
+        return b"%b%d%b" % (begun, length, self._end)
+
+    def _begin(self, status: int, headers: Headers) -> bytes:
+        made = head_of(status, headers, "content-length: ", "").removesuffix(b"\r\n" * 3)
+        if len(self._begun) >= _REMEMBERED:
+            self._begun.clear()
+        self._begun[status, headers[0][1]] = made
+        return made
 
 
 def date_line() -> str:

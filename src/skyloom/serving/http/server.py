@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from skyloom.serving.http.connection import Connection
-from skyloom.serving.http.heads import date_line
+from skyloom.serving.http.heads import Heads
 from skyloom.serving.http.request import Headers, Request
 from skyloom.serving.listener import BACKLOG
 
@@ -50,7 +50,7 @@ class HttpServer:
         self.head_s, self.patience_s, self.idle_s, self.goodbye_s = head_s, patience_s, _IDLE_S, _GOODBYE_S
         self.now = 0.0
         """The clock of the connections, in seconds; it moves on a few times a second."""
-        self.date = date_line()
+        self.heads = Heads()
         self.closing = False
         """Whether connections end after the next answer."""
         self._listener, self._tls = listener, tls
@@ -140,7 +140,7 @@ class HttpServer:
         while True:
             await asyncio.sleep(self._tick_s)
             self.now = loop.time()
-            self.date = date_line()
+            self.heads.tell_time()
             for each in list(self._connections):
                 each.look(self.now)
             if self._is_full:
