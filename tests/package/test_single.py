@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from skyloom.kernel.schema import Type
 from skyloom.package import Input, Signature
 from skyloom.package.scorer import Scorer
+from skyloom.package.single import SingleRow
 
 NUMBERS = Signature((Input("a", Type.FLOAT), Input("b", Type.INT), Input("c", Type.BOOL)), "regression")
 VALUES = st.one_of(
@@ -95,3 +96,38 @@ def test_every_thread_has_rows_of_its_own():
 def test_a_row_of_another_width_is_none(row):
     with pytest.raises(ValueError, match=f"{len(row)} values for 3 inputs"):
         SCORER.score_row(row)
+
+
+def with_a_text() -> bytes:
+    """``a`` and 1 or 2 for the texts "one" and "two"."""
+    inputs = [
+        helper.make_tensor_value_info("t", TensorProto.STRING, [None, 1]),
+        helper.make_tensor_value_info("a", TensorProto.FLOAT, [None, 1]),
+    ]
+    known = {"keys_strings": ["one", "two"], "values_floats": [1.0, 2.0], "default_float": 0.0}
+    nodes = [
+        helper.make_node("LabelEncoder", ["t"], ["n"], domain="ai.onnx.ml", **known),
+        helper.make_node("Add", ["n", "a"], ["sum"]),
+        helper.make_node("Reshape", ["sum", "shape"], ["score"]),
+    ]
+    output = helper.make_tensor_value_info("score", TensorProto.FLOAT, [None])
+    graph = helper.make_graph(nodes, "m", inputs, [output], [helper.make_tensor("shape", TensorProto.INT64, [1], [-1])])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+class Public:
+    """A session with nothing but its interface."""
+
+    def __init__(self, session: Any) -> None:
+        self.run = session.run
+
+
+def test_texts_are_scored_in_place_as_by_the_interface_of_the_runtime() -> None:
+    signature = Signature((Input("t", Type.STRING), Input("a", Type.FLOAT)), "regression")
+    session = onnxruntime.InferenceSession(with_a_text(), providers=["CPUExecutionProvider"])
+    ways = [SingleRow(each, signature, frozenset(signature.names)) for each in (session, Public(session))]
+    rows = [("one", 0.5), ("two", 0.5), (None, 1.5), ("three", None), ("one", 1e300), ("two", -1)]
+    for way in ways:
+        scores = [way.score(row) for row in rows]
+        assert [bits(score) for score in scores] == [bits(score) for score in (1.5, 2.5, 1.5, float("nan"), np.inf, 1.0)]

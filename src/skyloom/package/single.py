@@ -40,6 +40,7 @@ class SingleRow:
         self._bytes = memoryview(self._numbers).cast("B")
         answer = np.zeros(1, np.float32)
         self._answer, self._score = answer, answer.data
+        self._ask: Callable[[], Any] = partial(session.run, self._outputs, self._feed)
         self._run: Callable[[], object] | None = None
         self._first = True
 
@@ -57,9 +58,10 @@ class SingleRow:
     def _scored(self, values: Sequence[Value]) -> float:
         """The score by ``run``; from the first answer it is seen whether there is a shorter way."""
         self._fill(values)
-        answer = self._session.run(self._outputs, self._feed)[0]
+        answer = self._ask()[0]
         if self._first:
             self._first = False
+            self._ask = _asking(self._session, self._outputs, self._feed)
             self._bind(answer)
         return float(answer[0])
 
@@ -113,7 +115,21 @@ def _bound(session: Any, binding: Any) -> Callable[[], object]:
     try:
         run, within = session._sess.run_with_iobinding, binding._iobinding
     except AttributeError:
-        return lambda: session.run_with_iobinding(binding)
+        return partial(session.run_with_iobinding, binding)
+    return partial(run, within, _options())
+
+
+def _asking(session: Any, outputs: list[str], feed: dict[str, NDArray[Any]]) -> Callable[[], Any]:
+    """A run with inputs that cannot be bound, as texts cannot; the wrapper is passed by as in `_bound`."""
+    try:
+        run = session._sess.run
+    except AttributeError:
+        return partial(session.run, outputs, feed)
+    return partial(run, outputs, feed, _options())
+
+
+def _options() -> Any:
+    """The options of a run, which are made for each one that brings none."""
     import onnxruntime
 
-    return partial(run, within, onnxruntime.RunOptions())  # which are made for each run that brings none
+    return onnxruntime.RunOptions()
