@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import resource
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from authority import DAY, Authority, Issued
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from prometheus_client import CollectorRegistry
 
-from skyloom.kernel.errors import DeclarationError, UsageError
+from skyloom.kernel.errors import DeclarationError, Transient, UsageError
 from skyloom.serving.certificate_watch import CertificateWatch
-from skyloom.serving.certificates import CertificateFiles, prove, read_pair
+from skyloom.serving.certificates import CertificateFiles, read_pair
+from skyloom.serving.tls_context import prove
 from skyloom.spec.profile import load_profile
 
 HOUR = datetime.timedelta(hours=1)
@@ -55,13 +57,40 @@ def test_a_whole_chain_is_kept_in_its_order(tmp_path: Path, authority: Authority
     assert read_pair(files, time.time())[0].certificate == issued.pem + authority.issued.pem
 
 
-def test_what_granian_cannot_read_ends_a_process_of_its_own(tmp_path: Path, authority: Authority) -> None:
+def test_a_pair_that_no_client_could_shake_hands_with(tmp_path: Path, authority: Authority) -> None:
     pair, _ = read_pair(files_of(tmp_path, authority.issue()), time.time())
-    with pytest.raises(UsageError, match="cannot be served") as told:
-        prove(replace(pair, key=authority.issue().key_pem()))
-    assert "KeyMismatch" in told.value.tried
-    with pytest.raises(UsageError, match="cannot be served"):
-        prove(replace(pair, clients=b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
+    no_certificate = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    weak = authority.issue(key=rsa.generate_private_key(65537, 1024))
+    for broken, said in (
+        ({"key": authority.issue().key_pem()}, "KEY_VALUES_MISMATCH"),
+        ({"leaf": authority.issue().der}, "another certificate"),
+        ({"certificate": weak.pem, "key": weak.key_pem(), "leaf": weak.der}, "EE_KEY_TOO_SMALL"),
+        ({"clients": no_certificate}, ""),
+        ({"revoked": (no_certificate,)}, ""),
+    ):
+        with pytest.raises(UsageError, match="cannot be served") as told:
+            prove(replace(pair, **broken))
+        assert said in told.value.tried
+        assert told.value.tried
+
+
+def test_what_cannot_be_tried_for_want_of_descriptors_is_tried_again(tmp_path: Path, authority: Authority) -> None:
+    pair, _ = read_pair(files_of(tmp_path, authority.issue()), time.time())
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(Transient, match=r"could not be tried: .*Too many open files"):
+            prove(pair)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    prove(pair)
+
+
+def test_a_key_lies_in_no_file_and_no_descriptor_stays_open(tmp_path: Path, authority: Authority) -> None:
+    pair, _ = read_pair(files_of(tmp_path, authority.issue(), clients=authority.issued.pem), time.time())
+    before = set(os.listdir("/proc/self/fd"))
+    prove(pair)
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize(

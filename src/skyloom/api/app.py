@@ -1,5 +1,6 @@
 """The application: routes, each with the scope that it needs, behind one check of keys."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from skyloom.governance.access import Forbidden, Keyring, Unauthenticated
@@ -20,6 +21,9 @@ from skyloom.platform import Platform
 _log = logging.getLogger("skyloom.api")
 
 _KEYS_AGE_S = 1.0
+_LONGEST = 1_000_000
+"""The longest body, in bytes, and how long it may take to come."""
+_BODY_S = 10.0
 _STATUS: tuple[tuple[type[SkyloomError], int], ...] = (
     (Unauthenticated, 401),
     (Forbidden, 403),
@@ -72,10 +76,15 @@ class Application:
 
         self.asgi.add_route(route.path, endpoint, methods=[route.method], name=route.name)
 
+    def explain(self, status: int, why: str) -> tuple[int, list[tuple[str, str]], bytes]:
+        """What is answered where no route could: status, headers, body."""
+        found = _problem(status, why)
+        return status, [("content-type", "application/json")], bytes(found.body)
+
     async def _answer(self, route: "Route", request: Request) -> Response:
         try:
             prefix = "" if route.scope == OPEN else await run_in_threadpool(self._keys.check, request, route.scope)
-            body = await request.body()
+            body = await _body(request)
             values = msgspec.convert(_decoded(body), route.body, strict=True) if route.body else None
             actor = f"key sky_{prefix}"
             result = await run_in_threadpool(
@@ -85,6 +94,8 @@ class Application:
             return _problem(400, str(error))
         except RecursionError:
             return _problem(400, "the JSON is nested too deep")
+        except _Unread as error:
+            return _problem(error.status, str(error))
         except SkyloomError as error:
             status = next((code for kind, code in _STATUS if isinstance(error, kind)), 400)
             return _problem(status, error.what, error.tried, error.fix)
@@ -107,6 +118,30 @@ class Route(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         return f"{self.method} {self.path}"
+
+
+class _Unread(Exception):
+    """A body that could not be read."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body. Raises `_Unread` for one that is too long, too slow, or that breaks off."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_S):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > _LONGEST:
+                    raise _Unread(413, f"the body is longer than {_LONGEST:,} bytes")
+    except TimeoutError as error:
+        raise _Unread(408, f"the body did not arrive within {_BODY_S:g} s") from error
+    except ClientDisconnect as error:
+        raise _Unread(400, "the body broke off") from error
+    return bytes(body)
 
 
 def _decoded(body: bytes) -> Any:

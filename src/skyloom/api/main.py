@@ -1,61 +1,58 @@
 """The process of the API: ``python -m skyloom.api.main DIRECTORY PROFILE [SOCKET]``."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
-from granian.constants import Interfaces
 from prometheus_client import CollectorRegistry
 
 from skyloom.api.app import Application
+from skyloom.api.asgi import Asgi
 from skyloom.api.routes import routes
 from skyloom.engines.local import notify_ready, tie_to_parent
 from skyloom.platform import open_platform
 from skyloom.runtime.addresses import certificate_files
 from skyloom.serving.certificate_watch import CertificateWatch
-from skyloom.serving.certificates import CertificateFiles, Pair
-from skyloom.serving.listener import HttpServer, listening
-from skyloom.serving.rotation import RotatingServer
+from skyloom.serving.certificates import CertificateFiles
+from skyloom.serving.http import HttpServer
+from skyloom.serving.listener import listening
+from skyloom.serving.loop import run
 from skyloom.serving.services import Limits, Listen
 
-
-class Closable:
-    """An application of ASGI whose connections (of HTTP/1) end after an answer, once it is ``closing``."""
-
-    def __init__(self, asgi: Any) -> None:
-        self._asgi, self.closing = asgi, False
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def answer(message: Any) -> None:
-            if self.closing and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-            await send(message)
-
-        await self._asgi(scope, receive, answer)
+_SILENT_S = 1.0
+"""How long connections that ask nothing are waited for."""
+_DRAIN_S = 4.0
+"""How long, after that, requests may take to be answered."""
 
 
-async def run(application: Application, listen: Listen, tls: CertificateFiles | None = None) -> None:
+async def serve(application: Application, listen: Listen, tls: CertificateFiles | None = None) -> None:
     """Answer until SIGTERM or SIGINT; requests in flight are finished. Raises `UsageError` for certificates that no server
     can speak TLS with."""
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
+    limits = Limits()
     watch = None if tls is None else await asyncio.to_thread(CertificateWatch, tls, CollectorRegistry())
     with listening(listen) as listener:
-
-        def begin(pair: Pair | None) -> HttpServer:
-            return HttpServer(Closable(application.asgi), listener, Interfaces.ASGI, pair=pair)
-
-        server = RotatingServer(begin, watch, listener, Limits()) if watch else begin(None)
-        serving = asyncio.create_task(server.serve())
+        asgi = Asgi(application.asgi, application.explain)
+        context = watch.context("http/1.1") if watch else None
+        server = HttpServer(asgi.answer, application.explain, listener, head_s=limits.head_seconds, tls=context)
+        work = [asyncio.create_task(server.serve()), asyncio.create_task(ending.wait())]
+        if watch:
+            follow = watch.follow(limits.look_seconds, lambda: server.leave_behind(limits.linger_seconds))
+            work.append(asyncio.create_task(follow))
         notify_ready()
-        await asyncio.wait({serving, asyncio.create_task(ending.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        for each in done:
+            each.result()  # a server that ends by itself has failed
         server.stop()
-        await asyncio.wait({serving}, timeout=5.0)
+        await asyncio.wait(work[:1], timeout=_SILENT_S)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asgi.idle(), _DRAIN_S)
 
 
 def main() -> None:
@@ -67,7 +64,7 @@ def main() -> None:
     api = platform.profile.api
     application = Application(platform, routes(platform))
     files = certificate_files(platform.directory, api.tls)
-    asyncio.run(run(application, Listen(api.address, api.port, descriptor), files))
+    run(serve(application, Listen(api.address, api.port, descriptor), files))
 
 
 if __name__ == "__main__":

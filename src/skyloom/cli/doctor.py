@@ -183,7 +183,8 @@ def _port(name: str, where: Address | Workers) -> Check:
 def certificate_checks(name: str, directory: Path, tls: Protection) -> list[Check]:
     """Whether a server could speak TLS with its files, and until when."""
     from skyloom.runtime.addresses import certificate_files
-    from skyloom.serving.certificates import prove, read_pair
+    from skyloom.serving.certificates import read_pair
+    from skyloom.serving.tls_context import prove
 
     files = certificate_files(directory.resolve(), tls)
     if files is None:

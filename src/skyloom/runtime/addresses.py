@@ -5,7 +5,8 @@ import time
 from ipaddress import ip_address
 from pathlib import Path
 
-from skyloom.serving.certificates import CertificateFiles, Pair, prove, read_pair
+from skyloom.serving.certificates import CertificateFiles, Pair, read_pair
+from skyloom.serving.tls_context import prove
 from skyloom.spec.address import Protection, Tls
 
 _log = logging.getLogger("skyloom.up")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import ssl
 import time
 from collections.abc import Callable
 from typing import NoReturn
@@ -10,7 +11,8 @@ from typing import NoReturn
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from skyloom.kernel.errors import Transient
-from skyloom.serving.certificates import CertificateFiles, Pair, prove, read_pair
+from skyloom.serving.certificates import CertificateFiles, Pair, read_pair
+from skyloom.serving.tls_context import ChangingContext, context_of, prove
 
 _log = logging.getLogger("skyloom.serving")
 
@@ -23,7 +25,7 @@ class CertificateWatch:
 
     What is read while files are being changed may be half of one pair and half of another. So a change is looked at once
     nothing has moved from one look to the next, and what cannot be served leaves everything as it was. Not for several
-    threads at once; ``now`` may be read by all.
+    threads at once; ``now`` may be read by all. Contexts are asked for before the first look.
     """
 
     def __init__(self, files: CertificateFiles, registry: CollectorRegistry) -> None:
@@ -32,6 +34,8 @@ class CertificateWatch:
         self._seen = self._stable = self._stamp()
         self.now, warnings = read_pair(files, time.time())
         prove(self.now)
+        self._contexts: dict[str, ChangingContext] = {}
+        """By what they speak."""
         for warning in warnings:
             _log.warning("%s", warning)
         self._told: tuple[Pair, str] | None = None
@@ -46,6 +50,11 @@ class CertificateWatch:
         expires.set_function(lambda: self.now.expires_s - time.time())
         self._tell_expiry()
 
+    def context(self, protocol: str) -> ssl.SSLContext:
+        """Shows each new connection what is served at that moment; ``protocol`` is what it shall speak (ALPN)."""
+        found = self._contexts[protocol] = ChangingContext(context_of(self.now, protocol))
+        return found
+
     def look(self) -> Pair | None:
         """Look once; the new pair, if there is one since the last look."""
         self._tell_expiry()
@@ -57,8 +66,9 @@ class CertificateWatch:
             fresh, warnings = read_pair(self._files, time.time())
             if fresh != self.now:
                 prove(fresh)
-        except Transient as error:
-            _log.warning("changed certificates wait: %s", error.what)
+            contexts = {protocol: context_of(fresh, protocol) for protocol in self._contexts}
+        except (Transient, OSError) as error:
+            _log.warning("changed certificates wait: %s", " ".join(str(error).split()))
             return None
         except Exception as error:  # noqa: BLE001  # the edge of a look: no file may end the process that serves
             self._stable = stamp
@@ -71,6 +81,8 @@ class CertificateWatch:
         if fresh == self.now:
             return None
         self.now = fresh
+        for protocol, context in contexts.items():
+            self._contexts[protocol].newest = context
         self._reloads.labels("loaded").inc()
         _log.info("the certificate was changed for %s: valid until %s", ", ".join(fresh.names) or "nobody", _utc(fresh))
         return fresh

@@ -1,16 +1,10 @@
-"""The certificate and the key that a server speaks TLS with, and the authority of its clients: read, judged, proven."""
+"""The certificate and the key that a server speaks TLS with, and the authority of its clients: read, and judged."""
 
-import contextlib
 import datetime
-import json
-import os
 import stat
-import subprocess
-import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 from cryptography import x509
@@ -20,10 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from skyloom.kernel.errors import Transient, UsageError
+from skyloom.kernel.errors import UsageError
 
-_TRIAL = Path(__file__).with_name("tls_trial.py")
-_TRIAL_S = 30.0
 _SMALLEST_RSA = 2048
 _KINDS = "RSA of 2,048 bits or more, ECDSA on P-256 or P-384, and Ed25519"
 _WEEK_S = 7 * 86_400.0
@@ -68,19 +60,6 @@ class Pair:
         return f"Pair({', '.join(self.names)})"
 
 
-class TlsContext(NamedTuple):
-    """What Granian wants to know, in its order."""
-
-    on: bool
-    certificate: str
-    key: str
-    password: None
-    protocol: str
-    clients: str | None
-    revoked: list[str]
-    verify: bool
-
-
 def read_pair(files: CertificateFiles, now_s: float) -> tuple[Pair, list[str]]:
     """What the files hold, and what is to be warned of. Raises `UsageError` for what no server could speak TLS with."""
     chain = _certificates("certificate", files.certificate)
@@ -103,47 +82,6 @@ def read_pair(files: CertificateFiles, now_s: float) -> tuple[Pair, list[str]]:
     return pair, [f"{files.key} can be read by everybody on this machine: chmod 600 {files.key}"] if _open_to_all(
         files.key
     ) else []
-
-
-def prove(pair: Pair) -> None:
-    """Serve it once in a process of its own: what Granian cannot read ends the process that asks it to.
-
-    Raises `UsageError` when it cannot be served, and `Transient` when that could not be tried.
-    """
-    with held(pair) as (context, descriptors):
-        words = [sys.executable, "-P", str(_TRIAL), json.dumps(context)]
-        try:
-            done = subprocess.run(
-                words, capture_output=True, pass_fds=descriptors, stdin=subprocess.DEVNULL, timeout=_TRIAL_S, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise Transient(f"the certificate could not be tried: {error}") from error
-    if done.returncode or bytes.fromhex(done.stdout.decode("ascii", "replace").strip() or "00") != pair.leaf:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        why = next((line for line in reversed(said) if "called `" in line or "Error" in line), said[-1] if said else "")
-        raise UsageError("the certificate and the key cannot be served", tried=why.strip(), fix="make new ones")
-
-
-@contextlib.contextmanager
-def held(pair: Pair) -> Generator[tuple[TlsContext, list[int]]]:
-    """The pair as files that lie in memory alone while the context lasts, for Granian, which reads files."""
-    descriptors: list[int] = []
-
-    def hold(content: bytes) -> str:
-        descriptor = os.memfd_create("skyloom-tls")
-        descriptors.append(descriptor)
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(content)
-        return f"/proc/self/fd/{descriptor}"
-
-    try:
-        certificate, key = hold(pair.certificate), hold(pair.key)
-        clients = None if pair.clients is None else hold(pair.clients)
-        revoked = [hold(each) for each in pair.revoked]
-        yield TlsContext(True, certificate, key, None, "tls1.2", clients, revoked, clients is not None), descriptors
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
 
 
 def _read(what: str, path: Path) -> bytes:

@@ -39,7 +39,6 @@ from skyloom.serving.shadow import Shadow
 from skyloom.serving.slices import answer_first, work_long
 from skyloom.serving.standing import PROCESSES, StandingFile
 from skyloom.serving.table import Table
-from skyloom.serving.tls_context import changing_context
 from skyloom.serving.traces import Exporter, TracedLogbook, Watch
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ class Worker:
 
     def _server(self, listener: socket.socket, certificates: CertificateWatch | None) -> HttpServer:
         limits = self._services.limits
-        tls = changing_context(certificates, "http/1.1") if certificates else None
+        tls = certificates.context("http/1.1") if certificates else None
         return HttpServer(self._app.answer, self._app.explain, listener, head_s=limits.head_seconds, tls=tls)
 
     def _follow(
@@ -181,7 +180,7 @@ class Worker:
         around = Around(self._obedience, self._life, self._metrics, rates=self._rates, watch=self._watch)
         wanted = "repository" in self._services.contracts
         server = GrpcServer(self._inference, around, self._services.limits.tensor_bytes, repository=wanted)
-        self._services.on_grpc(await server.start(listen, changing_context(certificates, "h2") if certificates else None))
+        self._services.on_grpc(await server.start(listen, certificates.context("h2") if certificates else None))
         return server
 
     async def _drain(self, server: HttpServer, serving: asyncio.Task[None], grpc: "GrpcServer | None") -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from skyloom.serving.http.eager import begin
-from skyloom.serving.http.heads import Malformed, head_of, target_of
+from skyloom.serving.http.heads import BODILESS, Malformed, head_of, options_without_upgrade, target_of
 from skyloom.serving.http.request import BrokenOff, Headers, Request
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ MOST_WAITING = 128
 _READ_AND_DROP = 16 * 2**20
 """So many bytes that nobody wants are read and dropped, so that the client hears the answer before its connection ends."""
 _LINGER_S = 2.0
+_PIECES = 1_024
+_SMALLEST_PIECE = 32
+"""A body in chunks of which more than so many wait has so many bytes in each, on average: a chunk costs as much time as a
+small body."""
 _TOGETHER = 32 * 1_024
 """An answer of up to so many bytes is copied behind its head, to go out with it."""
 _TOO_SLOW = 408
@@ -65,9 +69,10 @@ class Connection(asyncio.Protocol):
         """When the client has to have sent what it is waited for, or taken its answer, by the server's clock."""
         self.leave_at = _NEVER
         """From when on the connection is to end between two requests."""
+        self._changes = server.changes
         self._headers: dict[str, str] = {}
         self._target = b""
-        self._head_bytes = self._lines = self._dropped = self._unsent = 0
+        self._head_bytes = self._lines = self._dropped = self._unsent = self._beside = 0
         self._in_head = self._is_used = self._deaf = self._eof = self._gone = self._paused = self._blocked = False
         self._fault: Malformed | None = None
         self._reading: Request | None = None
@@ -85,6 +90,8 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         if transport.get_extra_info("ssl_object") is not None:
             self.scheme = "https"
+            if self._changes != self._server.changes:
+                self.leave_at = self._server.leave_at  # it shook hands meanwhile, with what was then
         self._server.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -95,6 +102,8 @@ class Connection(asyncio.Protocol):
             if each is not None:
                 each.break_off()
         self._waiting.clear()
+        self._reading = self._now = self._fault = None
+        self._parser = None  # it knows us, and the collector of cycles looks seldom
         self._take_written()
 
     def data_received(self, data: bytes) -> None:
@@ -103,18 +112,19 @@ class Connection(asyncio.Protocol):
             self._drop(len(data))
             return
         if self._reading is None:
-            if not self._in_head and self._now is None:
-                self.due = self._server.now + self._server.head_s
             self._head_bytes += len(data)
+        else:
+            self._beside += len(data)
         try:
             self._parser.feed_data(data)
             if self._in_head and self._head_bytes > LONGEST_HEAD:
-                self._break(Malformed(431, f"the head is longer than {LONGEST_HEAD:,} bytes"))
+                self._break(_too_long())
+            elif self._reading is not None:
+                self._weigh()
         except httptools.HttpParserUpgrade as error:
             self._without_upgrade(data[error.args[0] :])
         except httptools.HttpParserError as error:
-            found = error.__context__
-            self._break(found if isinstance(found, Malformed) else Malformed(400, f"this is no HTTP/1.1: {error}"))
+            self._break(_fault_of(error))
         if self._now is None:
             self._next()
         elif self._waiting:
@@ -123,8 +133,13 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more, but may still read. Whether the connection goes on."""
         self._eof = True
-        if self._reading is not None:
-            self._reading.break_off()
+        self._unsent, self.due = (
+            self._transport.get_write_buffer_size(),
+            min(self.due, self._server.now + self._server.patience_s),
+        )
+        for each in (self._reading, self._now):
+            if each is not None:
+                each.break_off()
         return self.scheme == "http" and (self._now is not None or bool(self._waiting))
 
     def pause_writing(self) -> None:
@@ -139,7 +154,7 @@ class Connection(asyncio.Protocol):
         if self._now is not None:
             self.due = _NEVER
         else:
-            self._rest()
+            asyncio.get_running_loop().call_soon(self._next)
         self._take_written()
 
     # What the parser calls.
@@ -147,6 +162,8 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         self._headers, self._target, self._lines, self._in_head = {}, b"", 0, True
+        if self._now is None:
+            self.due = self._server.now + self._server.head_s
 
     def on_url(self, url: bytes) -> None:
         """A piece of the target."""
@@ -165,15 +182,15 @@ class Connection(asyncio.Protocol):
         if word in self._headers:
             if word == "host":
                 raise Malformed(400, "the request names its host twice")
-            self._headers[word] = f"{self._headers[word]}, {value.decode('latin-1')}"
+            self._headers[word] = f"{self._headers[word]}, {value.rstrip().decode('latin-1')}"
         else:
-            self._headers[word] = value.decode("latin-1")
+            self._headers[word] = value.rstrip().decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """The head is here."""
         headers, parser = self._headers, self._parser
         keep, version, said = parser.should_keep_alive(), "1.1", parser.get_method()
-        if not keep or "connection" in headers or "host" not in headers:
+        if not keep or "connection" in headers or "proxy-connection" in headers or "host" not in headers:
             version = parser.get_http_version()
             if version not in ("1.0", "1.1"):
                 raise Malformed(505, "this server speaks HTTP/1.1 here")
@@ -181,16 +198,23 @@ class Connection(asyncio.Protocol):
                 raise Malformed(400, "the request names no host")
         if said == b"CONNECT":
             raise Malformed(405, "this server is no proxy")
+        if "transfer-encoding" in headers:
+            _check_coding(headers, version)
+        if (
+            self._head_bytes > LONGEST_HEAD
+            and sum(len(name) + len(said) + 4 for name, said in headers.items()) > LONGEST_HEAD
+        ):
+            raise _too_long()
         if len(self._waiting) >= MOST_WAITING:
             raise Malformed(503, f"more than {MOST_WAITING} requests were sent ahead of their answers")
-        self._in_head, self._head_bytes = False, 0
+        self._in_head, self._head_bytes, self._beside = False, 0, 0
         if "upgrade" in headers and parser.should_upgrade():
             return
         path, query = target_of(self._target)
-        expects = "expect" in headers and headers["expect"].lower() == "100-continue"
+        expects = "expect" in headers and headers["expect"].lower() == "100-continue" and version != "1.0"
         method = _METHODS.get(said) or said.decode()
         request = Request(self, method, path, query, headers, keep=keep, expects=expects)
-        request.version = version
+        request.version, request.target = version, self._target
         self._reading = request
         self._waiting.append(request)
 
@@ -199,12 +223,19 @@ class Connection(asyncio.Protocol):
         request = self._reading
         if request is None:
             return
+        self._beside -= 2 * len(body)
         if request.unwanted:
-            self._dropped += len(body)
+            self._dropped += len(body) + _SMALLEST_PIECE
             if self._dropped > _READ_AND_DROP:
                 raise Malformed(413, "the body goes on and on")
         elif request.add(body):
             self._pause()
+        elif (
+            request.waiting > _PIECES
+            and request.held < _SMALLEST_PIECE * request.waiting
+            and "transfer-encoding" in self._headers
+        ):
+            raise Malformed(400, f"the body comes in pieces of fewer than {_SMALLEST_PIECE} bytes: send it in larger ones")
 
     def on_message_complete(self) -> None:
         """A request is whole."""
@@ -214,11 +245,21 @@ class Connection(asyncio.Protocol):
 
     # What requests call.
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the client has left, or will send nothing more."""
+        return self._gone or self._eof
+
+    def address(self, end: str) -> tuple[str, int] | None:
+        """Of an ``end`` of the connection (``peername``, ``sockname``), where that has one."""
+        found = self._transport.get_extra_info(end)
+        return (found[0], found[1]) if isinstance(found, tuple) else None
+
     def go_on(self, request: Request) -> None:
         """Somebody asks for the rest of a body."""
         if request.expects:
             request.expects = False
-            if not request.whole and not self._gone:
+            if not (request.whole or request.answered or self._gone):
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if not self._waiting:
             self._read_on()
@@ -229,7 +270,7 @@ class Connection(asyncio.Protocol):
             self._leave(request)
             return
         head, keep = self._head(request, status, headers, len(body))
-        if request.method == "HEAD":
+        if request.mute:
             self._transport.write(head)
         elif len(body) <= _TOGETHER:
             self._transport.write(head + body)
@@ -237,11 +278,14 @@ class Connection(asyncio.Protocol):
             self._transport.writelines((head, body))
         self._done(request, keep)
 
-    def begin_stream(self, request: Request, status: int, headers: Headers) -> None:
+    def begin_stream(self, request: Request, status: int, headers: Headers, length: int | None) -> None:
         """Begin an answer in pieces."""
-        if request.version == "1.0":
+        request.chunked = length is None and request.version != "1.0"
+        if length is None and request.version == "1.0":
             request.keep = False  # its body ends with the connection
-        head, request.keep = self._head(request, status, headers, None)
+        head, request.keep = self._head(request, status, headers, length)
+        if status in BODILESS:
+            request.mute = True
         if not self._gone:
             self._transport.write(head)
 
@@ -252,18 +296,18 @@ class Connection(asyncio.Protocol):
             await self._written
         if self._gone:
             raise BrokenOff("the client has left before its answer was whole")
-        if piece and request.method != "HEAD":
-            framed = piece if request.version == "1.0" else b"%x\r\n%b\r\n" % (len(piece), piece)
-            self._transport.write(framed)
+        if piece and not request.mute:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if request.chunked else piece)
 
     def end_stream(self, request: Request, *, whole: bool) -> None:
         """End an answer in pieces."""
         if self._gone:
             self._leave(request)
         elif not whole:
+            self._leave(request)
             self._transport.abort()
         else:
-            if request.version != "1.0" and request.method != "HEAD":
+            if request.chunked and not request.mute:
                 self._transport.write(b"0\r\n\r\n")
             self._done(request, request.keep)
 
@@ -282,21 +326,25 @@ class Connection(asyncio.Protocol):
     def look(self, now: float) -> None:
         """End what takes too long. The clock is the server's."""
         if now >= self.leave_at + self._server.goodbye_s and self.is_idle:
-            self._transport.close()
+            self.end()
         elif now < self.due:
             return
-        elif self._blocked and (left := self._transport.get_write_buffer_size()) < self._unsent:
+        elif self._blocked or self._deaf or self._transport.is_closing():
+            left = self._transport.get_write_buffer_size()
+            if left >= self._unsent:
+                self._transport.abort()
             self._unsent, self.due = left, now + self._server.patience_s
-        elif self._in_head and not self._deaf:
+        elif self._in_head:
             self._break(Malformed(408, "the head of the request did not arrive in time"))
             self._next()
         elif self.is_idle:
-            self._transport.close()
+            self.end()
         else:
             self._transport.abort()
 
     def end(self) -> None:
         """Close it: nobody has asked anything."""
+        self._unsent, self.due = self._transport.get_write_buffer_size(), self._server.now + self._server.patience_s
         self._transport.close()
 
     def abort(self) -> None:
@@ -309,11 +357,19 @@ class Connection(asyncio.Protocol):
         """Let the application answer the next request."""
         if self._now is not None or self._gone:
             return
-        if self._waiting:
+        if self._blocked:
+            if self._waiting:
+                self._pause()  # who does not read its answers gets no more of them
+        elif self._waiting:
             self._now = request = self._waiting.popleft()
             self.due = _NEVER
             self._is_used = True
-            self._task = begin(self._server.handle(request))
+            try:
+                self._task = begin(self._server.handle(request), self._see, request)
+            except Exception:
+                _log.exception("%s %s was not answered", request.method, request.path)
+            if self._task is None and self._now is request:
+                self._see(request)
         elif self._fault is not None:
             fault, self._fault = self._fault, None
             status, headers, body = self._server.explain(fault.status, fault.why)
@@ -321,6 +377,12 @@ class Connection(asyncio.Protocol):
             self.respond(self._now, status, headers, body)
         else:
             self._rest()
+
+    def _see(self, request: Request) -> None:
+        """What answers a request has ended: without an answer, its client shall not wait for one."""
+        if self._now is request:
+            self._leave(request)
+            self._transport.abort()
 
     def _rest(self) -> None:
         """Nothing is answered: wait for the client, but not for ever."""
@@ -337,7 +399,9 @@ class Connection(asyncio.Protocol):
         """The head of an answer, whose ``length`` may not be known yet, and whether the connection goes on after it."""
         request.answered = True
         server = self._server
-        keep = request.keep and not (server.closing or self._eof or self._deaf or server.now >= self.leave_at)
+        keep = request.keep and not (server.closing or server.now >= self.leave_at)
+        if (self._eof or self._deaf) and not (self._waiting or self._fault):
+            keep = False
         if not request.whole and (request.expects or status == _TOO_SLOW):
             keep = False  # who knows whether its body comes
         if not keep:
@@ -351,6 +415,7 @@ class Connection(asyncio.Protocol):
             return head_of(status, headers, framing, server.heads.date), keep
         except ValueError:
             _log.exception("%s %s could not be answered", request.method, request.path)
+            request.mute, request.chunked = True, False
             return head_of(500, [("connection", "close")], "content-length: 0", server.heads.date), False
 
     def _done(self, request: Request, keep: bool) -> None:
@@ -360,6 +425,7 @@ class Connection(asyncio.Protocol):
             self._finish()
             return
         if not request.whole:
+            self._dropped = 0
             request.drop()
         if self._waiting or self._fault is not None:
             asyncio.get_running_loop().call_soon(self._next)
@@ -368,14 +434,16 @@ class Connection(asyncio.Protocol):
 
     def _leave(self, request: Request) -> None:
         request.answered = True
-        self._now = self._task = None
+        if self._now is request or self._gone:
+            self._now = self._task = None
 
     def _finish(self) -> None:
         """End the connection once the answer has gone out. What the client still sends is read for a moment: an end amid
         that would take the answer from it."""
         self._waiting.clear()
         more_may_come = self._deaf or self._reading is not None
-        self._deaf = True
+        self._deaf, self._fault, self._in_head = True, None, False
+        self._unsent = self._transport.get_write_buffer_size()
         if more_may_come and not self._eof and self._transport.can_write_eof():
             self._transport.write_eof()
             self.due = self._server.now + _LINGER_S
@@ -388,7 +456,7 @@ class Connection(asyncio.Protocol):
         """What the client sends from here on cannot be understood. Those before are answered, then it is told."""
         self._deaf = True
         if self._reading is not None:
-            self._reading.break_off()  # its own answer tells
+            self._reading.break_off(fault.why)  # its own answer tells
             if self._reading.answered:
                 self._finish()
         else:
@@ -398,10 +466,20 @@ class Connection(asyncio.Protocol):
     def _without_upgrade(self, rest: bytes) -> None:
         """Read on as if the client had not offered to speak another protocol, which it need not be granted (RFC 9110, 7.8).
         The parser takes what follows for that protocol, so another one is given the request without the offer."""
-        lines = [f"{self._parser.get_method().decode()} {self._target.decode('latin-1')} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in self._headers.items() if name not in _OF_UPGRADES]
-        self._parser = _httptools.HttpRequestParser(self)
+        parser, self._parser = self._parser, _httptools.HttpRequestParser(self)
+        headers = {name: said for name, said in self._headers.items() if name not in _OF_UPGRADES}
+        if options := options_without_upgrade(self._headers.get("connection", "")):
+            headers["connection"] = options
+        lines = [f"{parser.get_method().decode()} {self._target.decode('latin-1')} HTTP/{parser.get_http_version()}"]
+        lines += [f"{name}: {said}" for name, said in headers.items()]
         self.data_received("\r\n".join([*lines, "", ""]).encode("latin-1") + rest)
+
+    def _weigh(self) -> None:
+        """Refuse a body that has more beside its bytes (sizes and extensions of chunks, trailers) than bytes."""
+        if self._beside > LONGEST_HEAD:
+            self._break(Malformed(400, f"more than {LONGEST_HEAD:,} bytes beside a body, and more than in it"))
+        elif self._beside < 0:
+            self._beside = 0
 
     def _drop(self, count: int) -> None:
         self._dropped += count
@@ -421,3 +499,22 @@ class Connection(asyncio.Protocol):
     def _take_written(self) -> None:
         if self._written is not None and not self._written.done():
             self._written.set_result(None)
+
+
+def _too_long() -> Malformed:
+    return Malformed(431, f"the head is longer than {LONGEST_HEAD:,} bytes")
+
+
+def _fault_of(error: httptools.HttpParserError) -> Malformed:
+    """Without its traceback, which would keep alive what it has seen."""
+    found = error.__context__
+    if isinstance(found, Malformed):
+        return Malformed(found.status, found.why)
+    return Malformed(400, f"this is no HTTP/1.1: {error}")
+
+
+def _check_coding(headers: dict[str, str], version: str) -> None:
+    if version == "1.0":
+        raise Malformed(400, "HTTP/1.0 knows no chunks: send the length of the body")
+    if headers["transfer-encoding"].lower() != "chunked":
+        raise Malformed(501, "this server takes no transfer coding but chunks")

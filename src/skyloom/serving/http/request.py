@@ -20,13 +20,22 @@ class Way(Protocol):
 
     scheme: str
 
+    @property
+    def has_left(self) -> bool:
+        """Whether the client has left, or will send nothing more."""
+        ...
+
+    def address(self, end: str) -> tuple[str, int] | None:
+        """Of an ``end`` of the connection (``peername``, ``sockname``), where that has one."""
+        ...
+
     def go_on(self, request: "Request") -> None:
         """Somebody asks for the rest of the body."""
         ...
 
     def respond(self, request: "Request", status: int, headers: Headers, body: bytes) -> None: ...
 
-    def begin_stream(self, request: "Request", status: int, headers: Headers) -> None: ...
+    def begin_stream(self, request: "Request", status: int, headers: Headers, length: int | None) -> None: ...
 
     async def send_piece(self, request: "Request", piece: bytes) -> None: ...
 
@@ -41,17 +50,21 @@ class Request:
         "_arrived",
         "_chunks",
         "_held",
+        "_why",
         "_way",
         "answered",
         "begun",
         "body",
         "broken",
+        "chunked",
         "expects",
         "headers",
         "keep",
         "method",
+        "mute",
         "path",
         "query",
+        "target",
         "unwanted",
         "version",
         "wanted",
@@ -68,16 +81,46 @@ class Request:
         self.keep, self.expects = keep, expects
         self.body: bytes | None = None
         """The whole body, once it has arrived, unless somebody has begun to take it in pieces."""
+        self.mute = method == "HEAD"
+        """Whether its answer goes out without its body."""
         self.version = "1.1"
+        self.target = b""
+        """What was asked for, as it was sent."""
         self.whole = self.answered = self.begun = self.wanted = self.broken = self.unwanted = False
         self._chunks: list[bytes] = []
         self._held = 0
+        self._why = "the body broke off"
         self._arrived: asyncio.Future[None] | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces of the body wait to be asked for."""
+        return len(self._chunks)
+
+    @property
+    def held(self) -> int:
+        """How many bytes of the body do."""
+        return self._held
 
     @property
     def scheme(self) -> str:
         """``http`` or ``https``."""
         return self._way.scheme
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Whose request it is: address and port."""
+        return self._way.address("peername")
+
+    @property
+    def server(self) -> tuple[str, int] | None:
+        """Where it has arrived: address and port."""
+        return self._way.address("sockname")
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the client has left, or will send nothing more; one of the latter may still read."""
+        return self._way.has_left
 
     async def read(self) -> bytes:
         """The whole body, however long it is. Raises `BrokenOff` when the client leaves before its end."""
@@ -92,25 +135,40 @@ class Request:
         if self.body is not None:
             yield self.body
             return
+        while chunks := await self.chunks():
+            for chunk in chunks:
+                yield chunk
+
+    async def chunks(self) -> list[bytes]:
+        """What of the body has come since the last time, in order; nothing at its end. Raises `BrokenOff` when the client
+        leaves before that."""
+        if self.body is not None:
+            found = [] if self.begun else [self.body]
+            self.begun = True
+            return found
         self.begun = True
         while True:
             self._way.go_on(self)
-            chunks, self._chunks, self._held = self._chunks, [], 0
-            for chunk in chunks:
-                yield chunk
             if self._chunks:
-                continue
+                found, self._chunks, self._held = self._chunks, [], 0
+                return found
             if self.whole:
-                return
+                return []
             await self._more()
+
+    async def left(self) -> None:
+        """Return when the client has left, or will send nothing more."""
+        while not (self.broken or self._way.has_left):
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
 
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer with a whole body. To be called once; nothing happens when the client has left."""
         self._way.respond(self, status, headers, body)
 
-    def stream(self, status: int, headers: Headers) -> "Stream":
-        """Answer with a body that goes out piece by piece. To be called once."""
-        self._way.begin_stream(self, status, headers)
+    def stream(self, status: int, headers: Headers, length: int | None = None) -> "Stream":
+        """Answer with a body that goes out piece by piece, of ``length`` bytes where that is known. To be called once."""
+        self._way.begin_stream(self, status, headers, length)
         return Stream(self._way, self)
 
     def add(self, chunk: bytes) -> bool:
@@ -136,14 +194,15 @@ class Request:
         self.unwanted = True
         self._chunks, self._held = [], 0
 
-    def break_off(self) -> None:
-        """The client has left."""
+    def break_off(self, why: str = "") -> None:
+        """The client has left, or ``why`` its body cannot be read on."""
         self.broken = True
+        self._why = why or self._why
         self._wake()
 
     async def _more(self) -> None:
         if self.broken:
-            raise BrokenOff("the body broke off")
+            raise BrokenOff(self._why)
         self._arrived = asyncio.get_running_loop().create_future()
         await self._arrived
 

@@ -53,6 +53,8 @@ class HttpServer:
         self.heads = Heads()
         self.closing = False
         """Whether connections end after the next answer."""
+        self.changes, self.leave_at = 0, 0.0
+        """How often connections were left behind, and when those of the last time are to end."""
         self._listener, self._tls = listener, tls
         self._connections: set[Connection] = set()
         self._most = _most_connections()
@@ -109,8 +111,10 @@ class HttpServer:
 
     def leave_behind(self, within_s: float) -> None:
         """End the connections of now between two requests, from ``within_s`` seconds on; new ones stay."""
+        self.changes += 1
+        self.leave_at = self.now + within_s
         for each in self._connections:
-            each.leave_at = min(each.leave_at, self.now + within_s)
+            each.leave_at = min(each.leave_at, self.leave_at)
 
     def add(self, connection: Connection) -> None:
         """A client has come."""
