@@ -199,7 +199,7 @@ class App:
         except TimeoutError as error:
             raise Problem(408, f"the body did not arrive within {self._limits.body_seconds:g} s") from error
         except BrokenOff as error:
-            raise Problem(400, "the body broke off") from error
+            raise Problem(400, str(error)) from error
 
 
 async def _unannounced(request: Request, limit: int) -> bytes:

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 import httptools
 
 from skyloom.serving.http.eager import begin
-from skyloom.serving.http.heads import BODILESS, Malformed, head_of, options_without_upgrade, target_of
+from skyloom.serving.http.heads import (
+    BODILESS,
+    Malformed,
+    check_coding,
+    fault_of,
+    head_of,
+    options_without_upgrade,
+    target_of,
+    too_long,
+)
 from skyloom.serving.http.request import BrokenOff, Headers, Request
 
 if TYPE_CHECKING:
@@ -118,13 +127,13 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
             if self._in_head and self._head_bytes > LONGEST_HEAD:
-                self._break(_too_long())
+                self._break(too_long(LONGEST_HEAD))
             elif self._reading is not None:
                 self._weigh()
         except httptools.HttpParserUpgrade as error:
             self._without_upgrade(data[error.args[0] :])
         except httptools.HttpParserError as error:
-            self._break(_fault_of(error))
+            self._break(fault_of(error))
         if self._now is None:
             self._next()
         elif self._waiting:
@@ -133,14 +142,13 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more, but may still read. Whether the connection goes on."""
         self._eof = True
-        self._unsent, self.due = (
-            self._transport.get_write_buffer_size(),
-            min(self.due, self._server.now + self._server.patience_s),
-        )
         for each in (self._reading, self._now):
             if each is not None:
                 each.break_off()
-        return self.scheme == "http" and (self._now is not None or bool(self._waiting))
+        goes_on = self.scheme == "http" and (self._now is not None or bool(self._waiting))
+        if not goes_on:
+            self.end()
+        return goes_on
 
     def pause_writing(self) -> None:
         """The client does not take what it is sent."""
@@ -193,18 +201,18 @@ class Connection(asyncio.Protocol):
         if not keep or "connection" in headers or "proxy-connection" in headers or "host" not in headers:
             version = parser.get_http_version()
             if version not in ("1.0", "1.1"):
-                raise Malformed(505, "this server speaks HTTP/1.1 here")
+                raise Malformed(400, "this server speaks HTTP/1.1 here")
             if version == "1.1" and "host" not in headers:
                 raise Malformed(400, "the request names no host")
         if said == b"CONNECT":
             raise Malformed(405, "this server is no proxy")
         if "transfer-encoding" in headers:
-            _check_coding(headers, version)
+            check_coding(headers, version)
         if (
             self._head_bytes > LONGEST_HEAD
             and sum(len(name) + len(said) + 4 for name, said in headers.items()) > LONGEST_HEAD
         ):
-            raise _too_long()
+            raise too_long(LONGEST_HEAD)
         if len(self._waiting) >= MOST_WAITING:
             raise Malformed(503, f"more than {MOST_WAITING} requests were sent ahead of their answers")
         self._in_head, self._head_bytes, self._beside = False, 0, 0
@@ -329,7 +337,7 @@ class Connection(asyncio.Protocol):
             self.end()
         elif now < self.due:
             return
-        elif self._blocked or self._deaf or self._transport.is_closing():
+        elif self._blocked or self._deaf:
             left = self._transport.get_write_buffer_size()
             if left >= self._unsent:
                 self._transport.abort()
@@ -343,7 +351,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def end(self) -> None:
-        """Close it: nobody has asked anything."""
+        """Close it: nobody has asked anything. The client has yet to take what it was answered."""
+        self._deaf = True
         self._unsent, self.due = self._transport.get_write_buffer_size(), self._server.now + self._server.patience_s
         self._transport.close()
 
@@ -366,7 +375,7 @@ class Connection(asyncio.Protocol):
             self._is_used = True
             try:
                 self._task = begin(self._server.handle(request), self._see, request)
-            except Exception:
+            except Exception:  # noqa: BLE001  # the edge of a request: its client shall not wait for an answer
                 _log.exception("%s %s was not answered", request.method, request.path)
             if self._task is None and self._now is request:
                 self._see(request)
@@ -449,8 +458,7 @@ class Connection(asyncio.Protocol):
             self.due = self._server.now + _LINGER_S
             self._read_on()
         else:
-            self._transport.close()
-            self.due = self._server.now + self._server.patience_s
+            self.end()
 
     def _break(self, fault: Malformed) -> None:
         """What the client sends from here on cannot be understood. Those before are answered, then it is told."""
@@ -499,22 +507,3 @@ class Connection(asyncio.Protocol):
     def _take_written(self) -> None:
         if self._written is not None and not self._written.done():
             self._written.set_result(None)
-
-
-def _too_long() -> Malformed:
-    return Malformed(431, f"the head is longer than {LONGEST_HEAD:,} bytes")
-
-
-def _fault_of(error: httptools.HttpParserError) -> Malformed:
-    """Without its traceback, which would keep alive what it has seen."""
-    found = error.__context__
-    if isinstance(found, Malformed):
-        return Malformed(found.status, found.why)
-    return Malformed(400, f"this is no HTTP/1.1: {error}")
-
-
-def _check_coding(headers: dict[str, str], version: str) -> None:
-    if version == "1.0":
-        raise Malformed(400, "HTTP/1.0 knows no chunks: send the length of the body")
-    if headers["transfer-encoding"].lower() != "chunked":
-        raise Malformed(501, "this server takes no transfer coding but chunks")

@@ -6,11 +6,13 @@ from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from httptools import HttpParserError
+
 from skyloom.serving.http.request import Headers
 
 _LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}" for each in HTTPStatus}
 _REMEMBERED = 64
-_BODILESS = frozenset({204, 304})
+BODILESS = frozenset({204, 304})
 
 
 class Malformed(Exception):
@@ -19,6 +21,28 @@ class Malformed(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status, self.why = status, why
+
+
+def fault_of(error: HttpParserError) -> Malformed:
+    """What is wrong with a request that a parser, or what it called, has refused. Without the traceback, which would keep
+    alive what it has seen."""
+    found = error.__context__
+    if isinstance(found, Malformed):
+        return Malformed(found.status, found.why)
+    return Malformed(400, f"this is no HTTP/1.1: {error}")
+
+
+def too_long(longest: int) -> Malformed:
+    """A head of more than ``longest`` bytes."""
+    return Malformed(431, f"the head is longer than {longest:,} bytes")
+
+
+def check_coding(headers: dict[str, str], version: str) -> None:
+    """Of a request with a header `Transfer-Encoding`. Raises `Malformed` for all but chunks of HTTP/1.1 (RFC 9112, 6.1)."""
+    if version == "1.0":
+        raise Malformed(400, "HTTP/1.0 knows no chunks: send the length of the body")
+    if headers["transfer-encoding"].lower() != "chunked":
+        raise Malformed(501, "this server takes no transfer coding but chunks")
 
 
 class Target(NamedTuple):
@@ -47,6 +71,16 @@ def target_of(said: bytes) -> Target:
         raise Malformed(400, "the target of the request is no text in UTF-8") from None
 
 
+def options_without_upgrade(said: str) -> str:
+    """What a header `Connection` says beside the offer to speak another protocol.
+
+    >>> options_without_upgrade("close, Upgrade, HTTP2-Settings")
+    'close'
+    """
+    options = (each.strip() for each in said.split(","))
+    return ", ".join(each for each in options if each.lower() not in ("", "upgrade", "http2-settings"))
+
+
 def head_of(status: int, headers: Headers, framing: str, date: str) -> bytes:
     """The head of an answer. ``framing`` is the header that says where its body ends, if any; ``date`` is a `date_line`.
 
@@ -57,7 +91,7 @@ def head_of(status: int, headers: Headers, framing: str, date: str) -> bytes:
     """
     lines = [_LINES.get(status) or f"HTTP/1.1 {status} "]
     lines += [f"{name}: {value}" for name, value in headers]
-    if framing and status not in _BODILESS:
+    if framing and status not in BODILESS:
         lines.append(framing)
     lines += (date, "", "")
     text = "\r\n".join(lines)
@@ -81,7 +115,9 @@ class Heads:
 
     def of(self, status: int, headers: Headers, length: int) -> bytes:
         """The head of an answer whose body has ``length`` bytes. Raises as `head_of`."""
-        if len(headers) != 1 or headers[0][0] != "content-type" or status in _BODILESS:
+        if len(headers) != 1 or headers[0][0] != "content-type" or status in BODILESS:
+            if length and status in BODILESS:
+                raise ValueError(f"an answer of status {status} has a body")
             return head_of(status, headers, f"content-length: {length}", self.date)
         begun = self._begun.get((status, headers[0][1]))
         if begun is None:

@@ -23,6 +23,8 @@ _IDLE_S = 630.0
 which would otherwise send a request on one that has just ended."""
 _GOODBYE_S = 10.0
 """How long connections that are in use have to end between two requests, once their time is over."""
+_TURNS = 4
+"""After so many turns of its loop those clients have come whom the loop had accepted."""
 _TICK_S = 0.25
 _LATELY_S = 0.5
 
@@ -59,7 +61,7 @@ class HttpServer:
         self._connections: set[Connection] = set()
         self._most = _most_connections()
         self._accepting: asyncio.Server | None = None
-        self._is_full = False
+        self._is_full = self._is_left = False
         self._stopped = asyncio.Event()
         self._empty = asyncio.Event()
         self._tick_s = min(_TICK_S, head_s / 4)
@@ -73,6 +75,8 @@ class HttpServer:
             await self._accept()
             await self._stopped.wait()
             self.stop_accepting()
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
         while self._connections:
             self._empty.clear()
             await self._empty.wait()
@@ -86,16 +90,12 @@ class HttpServer:
         self.closing = True
         self._stopped.set()
         self.stop_accepting()
-        for each in list(self._connections):
-            if each.is_used and each.is_idle and each.due - self.idle_s < self.now - _LATELY_S:
-                each.end()
+        self._end_idle()
 
     def stop_accepting(self) -> None:
         """Leave new connections to whoever else holds the socket, while those that are here go on."""
-        self._is_full = False
-        if self._accepting is not None:
-            self._accepting.close()
-            self._accepting = None
+        self._is_left, self._is_full = True, False
+        self._pause_accepting()
 
     async def abort(self) -> None:
         """Break off what is left, once `stop` was called; a loop that is closed before waits for its clients."""
@@ -121,7 +121,7 @@ class HttpServer:
         self._connections.add(connection)
         if len(self._connections) >= self._most and self._accepting is not None:
             _log.warning("there are %d connections: new ones wait", len(self._connections))
-            self.stop_accepting()
+            self._pause_accepting()
             self._is_full = True
 
     def remove(self, connection: Connection) -> None:
@@ -137,6 +137,18 @@ class HttpServer:
         self._accepting = await asyncio.get_running_loop().create_server(
             lambda: Connection(self), sock=own, backlog=BACKLOG, ssl=self._tls, ssl_handshake_timeout=within_s
         )
+        if self._is_left:  # meanwhile
+            self._pause_accepting()
+
+    def _pause_accepting(self) -> None:
+        if self._accepting is not None:
+            self._accepting.close()
+            self._accepting = None
+
+    def _end_idle(self) -> None:
+        for each in list(self._connections):
+            if each.is_used and each.is_idle and each.due - self.idle_s < self.now - _LATELY_S:
+                each.end()
 
     async def _tick(self) -> None:
         """Move the clock on, and look at every connection."""
@@ -147,14 +159,21 @@ class HttpServer:
             self.heads.tell_time()
             for each in list(self._connections):
                 each.look(self.now)
-            if self._is_full:
-                self._make_room()
-                if len(self._connections) < self._most and not self._stopped.is_set():
-                    self._is_full = False
-                    await self._accept()
+            if self._stopped.is_set():
+                self._end_idle()
+            elif self._is_full:
+                await self._make_room()
 
-    def _make_room(self) -> None:
-        """End connections that have been idle for longest."""
+    async def _make_room(self) -> None:
+        """End connections that have been idle for longest, and accept others when there is room."""
+        if len(self._connections) < self._most:
+            try:
+                await self._accept()
+            except OSError as error:
+                _log.warning("connections cannot be accepted now: %s", error)
+            else:
+                self._is_full = False
+            return
         idle = sorted((each for each in self._connections if each.is_used and each.is_idle), key=lambda each: each.due)
         for each in idle[: self._most // 16]:
             each.end()
