@@ -1,37 +1,54 @@
-"""The HTTP server on a socket of ours, in a process of its own: Granian aborts the process where it is wrong."""
+"""A server of HTTP on a socket that somebody else made and keeps."""
 
-import subprocess
-import sys
+import asyncio
 
 import pytest
 
-BEGINS = """
-import asyncio, sys
-from skyloom.serving.listener import HttpServer, listening
+from skyloom.kernel.errors import UsageError
+from skyloom.serving.http import HttpServer, Request
+from skyloom.serving.listener import listening
 from skyloom.serving.loop import run
 from skyloom.serving.services import Listen
 
-async def app(scope, protocol):
-    protocol.response_bytes(200, [], b"")
 
-async def main():
-    with listening(Listen(sys.argv[1], 0)) as listener:
-        server = HttpServer(app, listener)
-        server.stop_accepting()
-        serving = asyncio.create_task(server.serve())
-        done, _ = await asyncio.wait({serving}, timeout=0.5)
-        assert not done
-        server.stop()
-        await serving
-        connecting = asyncio.open_connection(*listener.getsockname()[:2])
-        _, writer = await asyncio.wait_for(connecting, 30)
-        writer.close()
+async def answer(request: Request) -> None:
+    request.respond(200, [], request.method.encode())
 
-run(main())
-"""
+
+def explain(status: int, why: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    return status, [], why.encode()
+
+
+async def ask(port: int, address: str) -> bytes:
+    reader, writer = await asyncio.open_connection(address, port)
+    writer.write(b"GET / HTTP/1.1\r\nhost: me\r\nconnection: close\r\n\r\n")
+    answered = await reader.read()
+    writer.close()
+    return answered
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_who_is_asked_to_end_before_it_has_begun_ends_and_leaves_the_socket_to_others(address: str) -> None:
-    done = subprocess.run([sys.executable, "-c", BEGINS, address], capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    async def main() -> bytes:
+        with listening(Listen(address, 0)) as listener:
+            port = listener.getsockname()[1]
+            first, second = (HttpServer(answer, explain, listener) for _ in range(2))
+            first.stop()
+            await asyncio.wait_for(first.serve(), 30)
+            asking = asyncio.create_task(ask(port, address))  # waits in the queue of the socket
+            serving = asyncio.create_task(second.serve())
+            answered = await asyncio.wait_for(asking, 30)
+            second.stop()
+            await asyncio.wait_for(serving, 30)
+            _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 30)
+            writer.close()
+            return answered
+
+    assert run(main()).endswith(b"\r\n\r\nGET")
+
+
+def test_an_address_that_is_taken_is_told() -> None:
+    with listening(Listen("127.0.0.1", 0)) as first:
+        taken = Listen("127.0.0.1", first.getsockname()[1])
+        with pytest.raises(UsageError, match="cannot be listened on: Address already in use"):
+            listening(taken)
