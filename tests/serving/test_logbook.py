@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skyloom.kernel.clock import ManualClock
-from skyloom.kernel.errors import DataError, Transient
+from skyloom.kernel.errors import Damaged, DataError, Transient
 from skyloom.kernel.records.prediction import Receipt
 from skyloom.ports import LogBatch, NewBatch
 from skyloom.serving.logbook import Logbook, Policy, Room, Sealed
@@ -76,7 +76,7 @@ def count(metrics: Metrics, name: str, **labels: str) -> float:
 @given(
     sizes=st.lists(st.integers(0, 40), max_size=8),
     fails=st.frozensets(st.integers(0, 5), max_size=4),
-    error=st.sampled_from([Transient, OSError, RuntimeError]),
+    error=st.sampled_from([Transient, Damaged, OSError, RuntimeError]),
     segment=st.sampled_from([500, 4_096, 1 << 16]),
 )
 def test_whatever_the_log_does_every_receipt_arrives_once_and_in_order(

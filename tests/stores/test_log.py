@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyloom.kernel.errors import DataError, UsageError
+from skyloom.kernel.errors import Damaged, UsageError
 from skyloom.ports.log import NewBatch
 from skyloom.stores.environment import Environment
 from skyloom.stores.log.lmdb import LmdbLog
-from skyloom.stores.log.partition import COUNTS
+from skyloom.stores.log.partition import COUNTS, ENDS
 from skyloom.testing.conformance.log import (
     HEADER,
     TOPIC,
@@ -113,6 +113,21 @@ def test_a_log_of_one_partition_is_written_as_ever(tmp_path):
         assert txn.get(COUNTS.encode(), db=stored.open_db(b"directory", txn=txn, create=False)) is None
 
 
+def test_a_log_whose_end_is_wrong_is_damaged_and_not_written_over(tmp_path):
+    with closing(LmdbLog(tmp_path)) as log:
+        log.append(TOPIC, [batch(1), batch(2)])
+    with closing(Environment(tmp_path, sync=True).lmdb) as stored, stored.begin(write=True) as txn:
+        directory = stored.open_db(b"directory", txn=txn, create=False)
+        ends = [key for key, _ in txn.cursor(db=directory) if key.startswith(ENDS.encode())]
+        for key in ends:
+            txn.put(key, bytes(8), db=directory)
+    with closing(LmdbLog(tmp_path)) as log:
+        before = log.read(TOPIC, 0)
+        with pytest.raises(Damaged, match="the log is damaged"):
+            log.append(TOPIC, [batch(1)])
+        assert log.read(TOPIC, 0) == before
+
+
 def test_the_map_grows_under_a_handle_of_another_process(tmp_path):
     open_log = partial(LmdbLog, tmp_path / "log", map_bytes=1 << 20)
     with closing(open_log()) as log:
@@ -177,7 +192,7 @@ def test_a_damaged_file_is_told_from_a_passing_fault(tmp_path):
     with closing(LmdbLog(tmp_path)) as log:
         log.append(TOPIC, [batch(0)])
     (tmp_path / "data.mdb").write_bytes(b"\xff" * 20_000)
-    with pytest.raises(DataError, match="cannot be used"):
+    with pytest.raises(Damaged, match="cannot be used"):
         LmdbLog(tmp_path)
 
 

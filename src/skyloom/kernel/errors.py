@@ -9,6 +9,7 @@
     ├── Refused               a gate, a policy or a key said no
     ├── NotFound              nothing of that name or id is stored
     ├── Conflict              somebody else changed it first: read again, decide again
+    ├── Damaged               what is stored is broken; nothing is written over it
     ├── MissingExtra          an optional dependency is not installed
     └── Transient             the same call may work in a moment: the only kind worth a retry
 
@@ -72,6 +73,10 @@ class NotFound(SkyloomError):
 
 class Conflict(SkyloomError):
     """Somebody else changed it first: read again and decide again."""
+
+
+class Damaged(SkyloomError):
+    """What is stored is broken: nothing is written over it, and nothing that came for it is let go."""
 
 
 class MissingExtra(SkyloomError):

@@ -55,7 +55,7 @@ class Log(Protocol):
       made one by whoever keeps the effects.
 
     Safe for threads; of no use in a process forked later (`UsageError`). Raises `Transient` when the log cannot be written
-    or reached now, and `DataError` for what is damaged or can never be appended.
+    or reached now, `Damaged` when it is broken, and `DataError` for a batch that cannot be read or can never be appended.
     """
 
     @property

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from skyloom.kernel.errors import DataError, SkyloomError, Transient, UsageError
+from skyloom.kernel.errors import Damaged, DataError, SkyloomError, Transient, UsageError
 from skyloom.stores.files import NO_ROOM, private_folder, sync_folder
 from skyloom.stores.gate import Gate
 
@@ -91,7 +91,7 @@ class Reading:
 
 
 class Environment:
-    """An open environment. Safe for threads. Raises `Transient` (no room, too many readers) and `DataError` (damage)."""
+    """An open environment. Safe for threads. Raises `Transient` (no room, too many readers) and `Damaged`."""
 
     def __init__(self, path: Path, *, sync: bool, map_bytes: int = _GIB) -> None:
         import lmdb
@@ -239,4 +239,4 @@ def explained(error: "lmdb.Error", path: Path) -> SkyloomError:
         return Transient(
             f"{path} cannot be written now: {error}", tried=str(path), fix="free some space there, then try again"
         )
-    return DataError(f"{path} cannot be used: {error}", tried=str(path), fix="put the folder back from a copy")
+    return Damaged(f"{path} cannot be used: {error}", tried=str(path), fix="put the folder back from a copy")

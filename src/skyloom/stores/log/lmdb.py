@@ -23,7 +23,7 @@ class LmdbLog:
 
     A topic under ``events/`` that is not declared is made with ``partitions`` of them by its first append, any other topic
     with one; what is there keeps its number, whatever the log is opened with later. Of no use in a process forked later.
-    Raises `Transient` (no room, nothing written) and `DataError` (damage). Truncation frees room inside the file, which
+    Raises `Transient` (no room, nothing written) and `Damaged`. Truncation frees room inside the file, which
     never becomes shorter.
 
     A process that is killed inside a commit, after LMDB wrote its meta page and before it published that in the lock

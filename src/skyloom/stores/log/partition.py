@@ -8,7 +8,7 @@ that the end outlives truncation.
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from skyloom.kernel.errors import DataError, UsageError
+from skyloom.kernel.errors import Damaged, UsageError
 from skyloom.ports.log import LogBatch, NewBatch
 from skyloom.stores.environment import View
 from skyloom.stores.log.framing import HEADER, framed, unframed
@@ -52,7 +52,10 @@ class Partition:
         for batch in batches:
             stored = framed(batch)
             if not self._view.txn.put(self._key(end), stored, append=last, overwrite=False, db=database):
-                raise DataError(f"the end of {self._topic} is not after its last batch: the log is damaged")
+                raise Damaged(
+                    f"the end of {self._topic} is not after its last batch: the log is damaged",
+                    fix="put back a copy of the folder `log`, or move it away to begin anew",
+                )
             firsts.append(end)
             end, kept = end + batch.count, kept + len(stored)
         self._put(ENDS, self._name, end)
