@@ -124,6 +124,7 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
         else:
             self._beside += len(data)
+        rest = None
         try:
             self._parser.feed_data(data)
             if self._in_head and self._head_bytes > LONGEST_HEAD:
@@ -131,10 +132,12 @@ class Connection(asyncio.Protocol):
             elif self._reading is not None:
                 self._weigh()
         except httptools.HttpParserUpgrade as error:
-            self._without_upgrade(data[error.args[0] :])
+            rest = data[error.args[0] :]
         except httptools.HttpParserError as error:
             self._break(fault_of(error))
-        if self._now is None:
+        if rest is not None:
+            self._without_upgrade(rest)
+        elif self._now is None:
             self._next()
         elif self._waiting:
             self._pause()

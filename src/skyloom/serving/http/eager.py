@@ -54,7 +54,10 @@ def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any]:
             step, given = work.throw, error
         else:
             step, given = work.send, got
+        awaited = None  # a future holds its error, and that would hold this frame
         try:
             awaited = step(given)
         except StopIteration:
             return
+        finally:
+            got = given = None

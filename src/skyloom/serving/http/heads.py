@@ -42,7 +42,7 @@ def check_coding(headers: dict[str, str], version: str) -> None:
     if version == "1.0":
         raise Malformed(400, "HTTP/1.0 knows no chunks: send the length of the body")
     if headers["transfer-encoding"].lower() != "chunked":
-        raise Malformed(501, "this server takes no transfer coding but chunks")
+        raise Malformed(400, "this server takes no transfer coding but chunks")
 
 
 class Target(NamedTuple):
