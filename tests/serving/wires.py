@@ -36,6 +36,8 @@ class FakeTransport:
         return object() if name == "ssl_object" and self.tls else None
 
     def write(self, data: bytes) -> None:
+        if "abort" in self.events:
+            return
         assert not self.closing, "nothing is written behind the end"
         self.written += data
         if not self.reads:

@@ -161,10 +161,8 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """It has taken it."""
-        self._blocked = False
-        if self._now is not None:
-            self.due = _NEVER
-        else:
+        self._blocked, self.due = False, _NEVER
+        if self._now is None:
             asyncio.get_running_loop().call_soon(self._next)
         self._take_written()
 
@@ -253,6 +251,8 @@ class Connection(asyncio.Protocol):
         request, self._reading = self._reading, None
         if request is not None:
             request.end()
+            if request.unwanted:
+                self.due = _NEVER
 
     # What requests call.
 
@@ -403,7 +403,7 @@ class Connection(asyncio.Protocol):
             return
         if self._reading is not None or self._in_head:
             self.due = min(self.due, server.now + server.head_s)
-        else:
+        elif self.due == _NEVER:  # and not for each empty line
             self.due = server.now + server.idle_s
         self._read_on()
 
@@ -452,12 +452,13 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         """End the connection once the answer has gone out. What the client still sends is read for a moment: an end amid
         that would take the answer from it."""
+        more_may_come = self._deaf or self._reading is not None or self._in_head or self._paused or bool(self._waiting)
         self._waiting.clear()
-        more_may_come = self._deaf or self._reading is not None
-        self._deaf, self._fault, self._in_head = True, None, False
+        self._deaf, self._fault, self._in_head, self._dropped = True, None, False, 0
         self._unsent = self._transport.get_write_buffer_size()
-        if more_may_come and not self._eof and self._transport.can_write_eof():
-            self._transport.write_eof()
+        if more_may_come and not self._eof:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
             self.due = self._server.now + _LINGER_S
             self._read_on()
         else:
