@@ -23,6 +23,8 @@ _T = TypeVar("_T")
 
 ROUND_S = 0.004
 """How long the event loop works on predictions before it looks at what else has come."""
+_WORTH_S = ROUND_S / 4
+"""Less than this of short work is not forgotten with each round: that would cost a request another turn of the event loop."""
 THREADS = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2)
 """How many threads a slow model has."""
 
@@ -168,7 +170,7 @@ class Turns:
         lane.under_way -= 1
         self._spent += took_s
         self._mean_s += 0.1 * (took_s - self._mean_s)
-        if not self._told:
+        if self._spent >= _WORTH_S and not self._told:
             self._tell()
         return took_s
 
