@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 ROUND_S = 0.004
 """How long the event loop works on predictions before it looks at what else has come."""
 _WORTH_S = ROUND_S / 4
-"""Less than this of short work is not forgotten with each round: that would cost a request another turn of the event loop."""
+"""Less than this of short work is not forgotten with each round: that would cost a request one more turn of the loop."""
 THREADS = max(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2)
 """How many threads a slow model has."""
 
