@@ -42,6 +42,8 @@ class Client:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self.local = 0
         """The port of this end."""
+        self.shown: bytes | None = None
+        """The certificate that the server showed, DER."""
         self.broken = 0
         """The port of this end of the last connection that broke."""
 
@@ -52,6 +54,8 @@ class Client:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port, ssl=self._tls)
             self.local = self._streams[1].get_extra_info("sockname")[1]
+            if self._tls is not None:
+                self.shown = self._streams[1].get_extra_info("ssl_object").getpeercert(binary_form=True)
         reader, writer = self._streams
         try:
             writer.write(content)

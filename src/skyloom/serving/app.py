@@ -1,4 +1,4 @@
-"""The edge between the HTTP server (RSGI) and the contracts: finds the route, checks the key, reads the body, answers."""
+"""The edge between the HTTP server and the contracts: finds the route, checks the key, reads the body, answers."""
 
 import asyncio
 import logging
