@@ -14,6 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from skyloom.serving.certificate_watch import CertificateWatch
 from skyloom.serving.certificates import CertificateFiles
+from skyloom.serving.grpc import server as grpc_server
+from skyloom.serving.grpc.calls import Around
+from skyloom.serving.grpc.frames import PREFACE
+from skyloom.serving.grpc.server import GrpcServer
 from skyloom.serving.http import HttpServer, Request
 from skyloom.serving.listener import listening
 from skyloom.serving.loop import run
@@ -136,32 +140,67 @@ def test_a_connection_that_nobody_uses_ends_when_its_time_is_over(tmp_path: Path
     run(main())
 
 
+class Halfway:
+    """A client that has been shown a certificate, and has not answered yet."""
+
+    def __init__(self, client: ssl.SSLContext) -> None:
+        self._there, self._back = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._side = client.wrap_bio(self._back, self._there, server_hostname="localhost")
+
+    async def begin(self, port: int) -> None:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._side.do_handshake()
+        self._reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        self.writer.write(self._there.read())
+        self._back.write(await asyncio.wait_for(self._reader.read(65_536), PATIENCE_S))
+
+    def end(self, content: bytes) -> bytes | None:
+        """Finish the handshake and send something; the certificate that was shown."""
+        self._side.do_handshake()
+        self._side.write(content)
+        self.writer.write(self._there.read())
+        return self._side.getpeercert(binary_form=True)
+
+    async def until(self, wanted: bytes) -> bytes:
+        """What is answered until that comes."""
+        answered = b""
+        while wanted not in answered:
+            self._back.write(await asyncio.wait_for(self._reader.read(65_536), PATIENCE_S))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                while piece := self._side.read(65_536):
+                    answered += piece
+        return answered
+
+
 def test_who_was_shaking_hands_amid_a_change_is_left_behind_too(tmp_path: Path) -> None:
     secured = Secured(tmp_path)
-    client = secured.authority.trusted()
 
     async def main() -> None:
         async with secured.served():
-            there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-            side = client.wrap_bio(back, there, server_hostname="localhost")
-            with contextlib.suppress(ssl.SSLWantReadError):
-                side.do_handshake()
-            reader, writer = await asyncio.open_connection("127.0.0.1", secured.port)
-            writer.write(there.read())
-            back.write(await asyncio.wait_for(reader.read(65_536), PATIENCE_S))
+            halfway = Halfway(secured.authority.trusted())
+            await halfway.begin(secured.port)
             secured.authority.issue().write(secured.folder)
-            secured.change()  # the server has shown the certificate before this one
-            side.do_handshake()
-            assert side.getpeercert(binary_form=True) == secured.issued.der
-            side.write(ASKED)
-            writer.write(there.read())
-            answered = b""
-            while not answered.endswith(b"https"):
-                back.write(await asyncio.wait_for(reader.read(65_536), PATIENCE_S))
-                with contextlib.suppress(ssl.SSLWantReadError):
-                    answered += side.read(65_536)
-            assert b"connection: close" in answered
-            writer.close()
+            secured.change()
+            assert halfway.end(ASKED) == secured.issued.der
+            assert b"connection: close" in await halfway.until(b"https")
+            halfway.writer.close()
+
+    run(main())
+
+
+def test_who_was_shaking_hands_over_grpc_is_sent_away_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_server, "_HANDSHAKE_S", 0.5)
+    secured = Secured(tmp_path)
+
+    async def main() -> None:
+        server = GrpcServer(None, Around(None, None, None), 1_000, repository=False)  # type: ignore[arg-type]
+        halfway = Halfway(secured.authority.trusted())
+        await halfway.begin(await server.start(Listen(), secured.watch.context("h2")))
+        server.renew()
+        assert halfway.end(PREFACE + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])) == secured.issued.der
+        await halfway.until(bytes([0, 0, 8, 7, 0, 0, 0, 0, 0]))  # GOAWAY
+        halfway.writer.close()
+        await server.stop(0.1)
 
     run(main())
 

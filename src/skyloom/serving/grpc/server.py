@@ -6,6 +6,7 @@ and its answer back.
 
 import asyncio
 import ssl
+import weakref
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -52,6 +53,8 @@ class GrpcServer:
         self._methods[f"/{health.service}/Check"] = Method(unary(around, "Check", asked, OPEN, watched.check), False)
         self._methods[f"/{health.service}/Watch"] = Method(streaming(around, "Watch", OPEN, watched.watch), True)
         self._connections: set[Connection] = set()
+        self._accepted: weakref.WeakSet[Connection] = weakref.WeakSet()
+        """Those too that still shake hands."""
         self._server: asyncio.Server | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -81,7 +84,12 @@ class GrpcServer:
     def renew(self) -> None:
         """Send clients to new connections, since certificates have changed: those that there are end once the calls that
         were begun on them are answered. Clients of gRPC do that by themselves, and no call fails."""
-        leaving = list(self._connections)
+        shaking = [each for each in self._accepted if each not in self._connections]
+        self._leave(list(self._connections))
+        asyncio.get_running_loop().call_later(_HANDSHAKE_S, self._leave, shaking)
+
+    def _leave(self, leaving: Sequence[Connection]) -> None:
+        leaving = [each for each in leaving if each in self._connections]
         for each in leaving:
             each.announce_end()
         asyncio.get_running_loop().call_later(_LEAVING_S, self._finish, leaving)
@@ -112,7 +120,9 @@ class GrpcServer:
             each.abort()
 
     def _connection(self) -> asyncio.Protocol:
-        return Connection(self._methods, self._longest, self._connections)
+        made = Connection(self._methods, self._longest, self._connections)
+        self._accepted.add(made)
+        return made
 
     def _sweep(self) -> None:
         for each in list(self._connections):
