@@ -137,10 +137,13 @@ class Connection(asyncio.Protocol):
             self._break(fault_of(error))
         if rest is not None:
             self._without_upgrade(rest)
-        elif self._now is None:
-            self._next()
+        elif self._now is not None:
+            if self._waiting:
+                self._pause()
         elif self._waiting:
-            self._pause()
+            self._server.ready.add(self)
+        else:
+            self.answer_next()
 
     def eof_received(self) -> bool:
         """The client sends no more, but may still read. Whether the connection goes on."""
@@ -163,7 +166,7 @@ class Connection(asyncio.Protocol):
         """It has taken it."""
         self._blocked, self.due = False, _NEVER
         if self._now is None:
-            asyncio.get_running_loop().call_soon(self._next)
+            self._server.ready.add(self)
         self._take_written()
 
     # What the parser calls.
@@ -324,6 +327,31 @@ class Connection(asyncio.Protocol):
 
     # What the server calls.
 
+    def answer_next(self) -> None:
+        """Let the application answer the next request, if there is one."""
+        if self._now is not None or self._gone:
+            return
+        if self._blocked:
+            if self._waiting:
+                self._pause()  # who does not read its answers gets no more of them
+        elif self._waiting:
+            self._now = request = self._waiting.popleft()
+            self.due = _NEVER
+            self._is_used = True
+            try:
+                self._task = begin(self._server.handle(request), self._see, request)
+            except Exception:  # noqa: BLE001  # the edge of a request: its client shall not wait for an answer
+                _log.exception("%s %s was not answered", request.method, request.path)
+            if self._task is None and self._now is request:
+                self._see(request)
+        elif self._fault is not None:
+            fault, self._fault = self._fault, None
+            status, headers, body = self._server.explain(fault.status, fault.why)
+            self._now = Request(self, "GET", "", "", {}, keep=False)
+            self.respond(self._now, status, headers, body)
+        else:
+            self._rest()
+
     @property
     def is_idle(self) -> bool:
         """Whether the client could ask, and does not."""
@@ -347,7 +375,7 @@ class Connection(asyncio.Protocol):
             self._unsent, self.due = left, now + self._server.patience_s
         elif self._in_head:
             self._break(Malformed(408, "the head of the request did not arrive in time"))
-            self._next()
+            self.answer_next()
         elif self.is_idle:
             self.end()
         else:
@@ -364,31 +392,6 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     # Ours.
-
-    def _next(self) -> None:
-        """Let the application answer the next request."""
-        if self._now is not None or self._gone:
-            return
-        if self._blocked:
-            if self._waiting:
-                self._pause()  # who does not read its answers gets no more of them
-        elif self._waiting:
-            self._now = request = self._waiting.popleft()
-            self.due = _NEVER
-            self._is_used = True
-            try:
-                self._task = begin(self._server.handle(request), self._see, request)
-            except Exception:  # noqa: BLE001  # the edge of a request: its client shall not wait for an answer
-                _log.exception("%s %s was not answered", request.method, request.path)
-            if self._task is None and self._now is request:
-                self._see(request)
-        elif self._fault is not None:
-            fault, self._fault = self._fault, None
-            status, headers, body = self._server.explain(fault.status, fault.why)
-            self._now = Request(self, "GET", "", "", {}, keep=False)
-            self.respond(self._now, status, headers, body)
-        else:
-            self._rest()
 
     def _see(self, request: Request) -> None:
         """What answers a request has ended: without an answer, its client shall not wait for one."""
@@ -440,7 +443,7 @@ class Connection(asyncio.Protocol):
             self._dropped = 0
             request.drop()
         if self._waiting or self._fault is not None:
-            asyncio.get_running_loop().call_soon(self._next)
+            self._server.ready.add(self)
         else:
             self._rest()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from skyloom.serving.http.connection import Connection
 from skyloom.serving.http.heads import Heads
+from skyloom.serving.http.ready import Ready
 from skyloom.serving.http.request import Headers, Request
 from skyloom.serving.listener import BACKLOG
 
@@ -52,7 +53,7 @@ class HttpServer:
         self.head_s, self.patience_s, self.idle_s, self.goodbye_s = head_s, patience_s, _IDLE_S, _GOODBYE_S
         self.now = 0.0
         """The clock of the connections, in seconds; it moves on a few times a second."""
-        self.heads = Heads()
+        self.heads, self.ready = Heads(), Ready()
         self.closing = False
         """Whether connections end after the next answer."""
         self.changes, self.leave_at = 0, 0.0
@@ -119,10 +120,8 @@ class HttpServer:
     def add(self, connection: Connection) -> None:
         """A client has come."""
         self._connections.add(connection)
-        if len(self._connections) >= self._most and self._accepting is not None:
-            _log.warning("there are %d connections: new ones wait", len(self._connections))
-            self._pause_accepting()
-            self._is_full = True
+        if len(self._connections) >= self._most:
+            self._let_wait()
 
     def remove(self, connection: Connection) -> None:
         """It has left."""
@@ -139,6 +138,14 @@ class HttpServer:
         )
         if self._is_left:  # meanwhile
             self._pause_accepting()
+        elif len(self._connections) >= self._most:
+            self._let_wait()
+
+    def _let_wait(self) -> None:
+        if self._accepting is not None:
+            _log.warning("there are %d connections: new ones wait", len(self._connections))
+            self._pause_accepting()
+            self._is_full = True
 
     def _pause_accepting(self) -> None:
         if self._accepting is not None:
@@ -167,15 +174,15 @@ class HttpServer:
     async def _make_room(self) -> None:
         """End connections that have been idle for longest, and accept others when there is room."""
         if len(self._connections) < self._most:
+            self._is_full = False
             try:
                 await self._accept()
             except OSError as error:
+                self._is_full = True
                 _log.warning("connections cannot be accepted now: %s", error)
-            else:
-                self._is_full = False
             return
         idle = sorted((each for each in self._connections if each.is_used and each.is_idle), key=lambda each: each.due)
-        for each in idle[: self._most // 16]:
+        for each in idle[: max(1, self._most // 16)]:
             each.end()
 
 
