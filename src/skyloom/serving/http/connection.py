@@ -404,6 +404,9 @@ class Connection(asyncio.Protocol):
         server = self._server
         if self._blocked or self._deaf:
             return
+        if self._eof:
+            self.end()
+            return
         if self._reading is not None or self._in_head:
             self.due = min(self.due, server.now + server.head_s)
         elif self.due == _NEVER:  # and not for each empty line
