@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from skyloom.serving.http import BrokenOff, Headers, Request
 from skyloom.serving.http.connection import Connection
 from skyloom.serving.http.heads import Heads
+from skyloom.serving.http.ready import Ready
 
 HIGH_WATER = 64 * 1_024
 
@@ -99,7 +100,7 @@ class FakeServer:
 
     def __init__(self, handle: Callable[[Request], Coroutine[Any, Any, None]]) -> None:
         self.handle = handle
-        self.heads = Heads()
+        self.heads, self.ready = Heads(), Ready()
         self.now = 0.0
         self.head_s, self.patience_s, self.idle_s, self.goodbye_s = 10.0, 30.0, 600.0, 10.0
         self.closing = False
