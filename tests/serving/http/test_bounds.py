@@ -493,3 +493,16 @@ def test_connections_end_between_requests_when_the_server_ends() -> None:
         assert (statuses(wire), wire.transport.events) == ([200, 200], ["close"])
 
     asyncio.run(scenario())
+
+
+def test_a_request_that_arrives_with_the_last_moment_is_answered() -> None:
+    async def scenario() -> None:
+        wire = Wire()
+        await wire.send(GET[:-1])
+        wire.server.now += wire.server.head_s
+        wire.connection.data_received(GET[-1:])
+        wire.connection.look(wire.server.now)
+        await wire.settle()
+        assert (statuses(wire), wire.ended) == ([200], False)
+
+    asyncio.run(scenario())

@@ -83,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._head_bytes = self._lines = self._dropped = self._unsent = self._beside = 0
         self._in_head = self._is_used = self._deaf = self._eof = self._gone = self._paused = self._blocked = False
+        self._chunked = False
         self._fault: Malformed | None = None
         self._reading: Request | None = None
         """The request whose body is coming."""
@@ -129,7 +130,7 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
             if self._in_head and self._head_bytes > LONGEST_HEAD:
                 self._break(too_long(LONGEST_HEAD))
-            elif self._reading is not None:
+            elif self._chunked and self._reading is not None:
                 self._weigh()
         except httptools.HttpParserUpgrade as error:
             rest = data[error.args[0] :]
@@ -173,7 +174,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._headers, self._target, self._lines, self._in_head = {}, b"", 0, True
+        self._headers, self._target, self._lines, self._in_head, self._chunked = {}, b"", 0, True, False
         if self._now is None:
             self.due = self._server.now + self._server.head_s
 
@@ -212,6 +213,7 @@ class Connection(asyncio.Protocol):
             raise Malformed(405, "this server is no proxy")
         if "transfer-encoding" in headers:
             check_coding(headers, version)
+            self._chunked = True
         if (
             self._head_bytes > LONGEST_HEAD
             and sum(len(name) + len(said) + 4 for name, said in headers.items()) > LONGEST_HEAD
@@ -235,19 +237,18 @@ class Connection(asyncio.Protocol):
         request = self._reading
         if request is None:
             return
-        self._beside -= 2 * len(body)
+        if self._chunked:
+            self._beside -= 2 * len(body)
+            if request.waiting > _PIECES and request.held < _SMALLEST_PIECE * request.waiting:
+                raise Malformed(
+                    400, f"the body comes in pieces of fewer than {_SMALLEST_PIECE} bytes: send it in larger ones"
+                )
         if request.unwanted:
             self._dropped += len(body) + _SMALLEST_PIECE
             if self._dropped > _READ_AND_DROP:
                 raise Malformed(413, "the body goes on and on")
         elif request.add(body):
             self._pause()
-        elif (
-            request.waiting > _PIECES
-            and request.held < _SMALLEST_PIECE * request.waiting
-            and "transfer-encoding" in self._headers
-        ):
-            raise Malformed(400, f"the body comes in pieces of fewer than {_SMALLEST_PIECE} bytes: send it in larger ones")
 
     def on_message_complete(self) -> None:
         """A request is whole."""
@@ -378,7 +379,7 @@ class Connection(asyncio.Protocol):
             self.answer_next()
         elif self.is_idle:
             self.end()
-        else:
+        elif not self._waiting:  # otherwise it is to be answered in this very moment
             self._transport.abort()
 
     def end(self) -> None:
