@@ -12,7 +12,7 @@ from load import SOAK
 from wires import HIGH_WATER, Wire
 
 from skyloom.serving.http import BrokenOff, Request
-from skyloom.serving.http.connection import LONGEST_HEAD, LONGEST_TARGET, MOST_HEADERS, MOST_WAITING
+from skyloom.serving.http.limits import LONGEST_HEAD, LONGEST_TARGET, MOST_HEADERS, MOST_WAITING
 from skyloom.serving.http.request import HELD
 
 PLAIN = [("content-type", "text/plain")]

@@ -7,7 +7,7 @@ import pytest
 from wires import Wire, answers
 
 from skyloom.serving.http import Request
-from skyloom.serving.http.connection import MOST_WAITING
+from skyloom.serving.http.limits import MOST_WAITING
 
 PLAIN = [("content-type", "text/plain")]
 HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\n"

@@ -15,13 +15,25 @@ import httptools
 from skyloom.serving.http.eager import begin
 from skyloom.serving.http.heads import (
     BODILESS,
+    METHODS,
+    NAMES,
     Malformed,
     check_coding,
     fault_of,
     head_of,
-    options_without_upgrade,
+    head_without_upgrade,
     target_of,
     too_long,
+)
+from skyloom.serving.http.limits import (
+    LINGER_S,
+    LONGEST_HEAD,
+    LONGEST_TARGET,
+    MOST_HEADERS,
+    MOST_WAITING,
+    PIECES,
+    READ_AND_DROP,
+    SMALLEST_PIECE,
 )
 from skyloom.serving.http.request import BrokenOff, Headers, Request
 
@@ -30,39 +42,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("skyloom.serving")
 
-LONGEST_HEAD = 64 * 1_024
-LONGEST_TARGET = 16 * 1_024
-MOST_HEADERS = 128
-MOST_WAITING = 128
-"""How many requests a client may send ahead of the answers."""
-_READ_AND_DROP = 16 * 2**20
-"""So many bytes that nobody wants are read and dropped, so that the client hears the answer before its connection ends."""
-_LINGER_S = 2.0
-_PIECES = 1_024
-_SMALLEST_PIECE = 32
-"""A body in chunks of which more than so many wait has so many bytes in each, on average: a chunk costs as much time as a
-small body."""
 _TOGETHER = 32 * 1_024
 """An answer of up to so many bytes is copied behind its head, to go out with it."""
 _TOO_SLOW = 408
 _NEVER = math.inf
-_METHODS = {each.encode(): each for each in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")}
-_NAMES = {
-    spelled: each
-    for each in (
-        "host",
-        "authorization",
-        "content-type",
-        "content-length",
-        "accept",
-        "accept-encoding",
-        "connection",
-        "user-agent",
-    )
-    for spelled in (each.encode(), each.title().encode())
-}
-"""The names that most requests have, as most clients spell them."""
-_OF_UPGRADES = frozenset({"connection", "upgrade", "http2-settings"})
 _httptools: Any = httptools  # its types know nothing of what a parser calls
 
 
@@ -191,7 +174,7 @@ class Connection(asyncio.Protocol):
             raise Malformed(431, f"the request has more than {MOST_HEADERS} headers")
         if not self._in_head:
             return
-        word = _NAMES.get(name) or name.decode("ascii").lower()
+        word = NAMES.get(name) or name.decode("ascii").lower()
         if word in self._headers:
             if word == "host":
                 raise Malformed(400, "the request names its host twice")
@@ -226,7 +209,7 @@ class Connection(asyncio.Protocol):
             return
         path, query = target_of(self._target)
         expects = "expect" in headers and headers["expect"].lower() == "100-continue" and version != "1.0"
-        method = _METHODS.get(said) or said.decode()
+        method = METHODS.get(said) or said.decode()
         request = Request(self, method, path, query, headers, keep=keep, expects=expects)
         request.version, request.target = version, self._target
         self._reading = request
@@ -239,13 +222,13 @@ class Connection(asyncio.Protocol):
             return
         if self._chunked:
             self._beside -= 2 * len(body)
-            if request.waiting > _PIECES and request.held < _SMALLEST_PIECE * request.waiting:
+            if request.waiting > PIECES and request.held < SMALLEST_PIECE * request.waiting:
                 raise Malformed(
-                    400, f"the body comes in pieces of fewer than {_SMALLEST_PIECE} bytes: send it in larger ones"
+                    400, f"the body comes in pieces of fewer than {SMALLEST_PIECE} bytes: send it in larger ones"
                 )
         if request.unwanted:
-            self._dropped += len(body) + _SMALLEST_PIECE
-            if self._dropped > _READ_AND_DROP:
+            self._dropped += len(body) + SMALLEST_PIECE
+            if self._dropped > READ_AND_DROP:
                 raise Malformed(413, "the body goes on and on")
         elif request.add(body):
             self._pause()
@@ -466,7 +449,7 @@ class Connection(asyncio.Protocol):
         if more_may_come and not self._eof:
             if self._transport.can_write_eof():
                 self._transport.write_eof()
-            self.due = self._server.now + _LINGER_S
+            self.due = self._server.now + LINGER_S
             self._read_on()
         else:
             self.end()
@@ -486,12 +469,8 @@ class Connection(asyncio.Protocol):
         """Read on as if the client had not offered to speak another protocol, which it need not be granted (RFC 9110, 7.8).
         The parser takes what follows for that protocol, so another one is given the request without the offer."""
         parser, self._parser = self._parser, _httptools.HttpRequestParser(self)
-        headers = {name: said for name, said in self._headers.items() if name not in _OF_UPGRADES}
-        if options := options_without_upgrade(self._headers.get("connection", "")):
-            headers["connection"] = options
-        lines = [f"{parser.get_method().decode()} {self._target.decode('latin-1')} HTTP/{parser.get_http_version()}"]
-        lines += [f"{name}: {said}" for name, said in headers.items()]
-        self.data_received("\r\n".join([*lines, "", ""]).encode("latin-1") + rest)
+        head = head_without_upgrade(parser.get_method(), self._target, parser.get_http_version(), self._headers)
+        self.data_received(head + rest)
 
     def _weigh(self) -> None:
         """Refuse a body that has more beside its bytes (sizes and extensions of chunks, trailers) than bytes."""
@@ -502,7 +481,7 @@ class Connection(asyncio.Protocol):
 
     def _drop(self, count: int) -> None:
         self._dropped += count
-        if self._dropped > _READ_AND_DROP:
+        if self._dropped > READ_AND_DROP:
             self._transport.abort()
 
     def _pause(self) -> None:

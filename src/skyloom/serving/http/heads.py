@@ -14,6 +14,23 @@ _LINES = {each.value: f"HTTP/1.1 {each.value} {each.phrase}" for each in HTTPSta
 _REMEMBERED = 64
 BODILESS = frozenset({204, 304})
 
+METHODS = {each.encode(): each for each in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")}
+NAMES = {
+    spelled: each
+    for each in (
+        "host",
+        "authorization",
+        "content-type",
+        "content-length",
+        "accept",
+        "accept-encoding",
+        "connection",
+        "user-agent",
+    )
+    for spelled in (each.encode(), each.title().encode())
+}
+"""The names that most requests have, as most clients spell them."""
+
 
 class Malformed(Exception):
     """A request that cannot be answered as it stands: the status that says so, and why."""
@@ -79,6 +96,19 @@ def options_without_upgrade(said: str) -> str:
     """
     options = (each.strip() for each in said.split(","))
     return ", ".join(each for each in options if each.lower() not in ("", "upgrade", "http2-settings"))
+
+
+def head_without_upgrade(method: bytes, target: bytes, version: str, headers: dict[str, str]) -> bytes:
+    """The head of a request, without its offer to speak another protocol.
+
+    >>> head_without_upgrade(b"GET", b"/", "1.1", {"host": "x", "connection": "upgrade", "upgrade": "h2c"})
+    b'GET / HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n'
+    """
+    kept = {name: said for name, said in headers.items() if name not in ("connection", "upgrade", "http2-settings")}
+    if options := options_without_upgrade(headers.get("connection", "")):
+        kept["connection"] = options
+    lines = [f"HTTP/{version}", *(f"{name}: {said}" for name, said in kept.items()), "", ""]
+    return b" ".join((method, target, "\r\n".join(lines).encode("latin-1")))
 
 
 def head_of(status: int, headers: Headers, framing: str, date: str) -> bytes:
