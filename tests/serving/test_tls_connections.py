@@ -61,9 +61,11 @@ class Secured:
             serving = asyncio.create_task(self.server.serve())
             try:
                 yield
-            finally:
-                self.server.stop()
-                await asyncio.wait_for(serving, PATIENCE_S)
+            except BaseException:
+                serving.cancel()  # what failed has left connections open
+                raise
+            self.server.stop()
+            await asyncio.wait_for(serving, PATIENCE_S)
 
     def change(self) -> None:
         """Look as the server does, until what the files hold now is shown."""
