@@ -324,7 +324,7 @@ class Connection(asyncio.Protocol):
             self._is_used = True
             try:
                 self._task = begin(self._server.handle(request), self._see, request)
-            except Exception:  # noqa: BLE001  # the edge of a request: its client shall not wait for an answer
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001  # the edge of a request: its client waits
                 _log.exception("%s %s was not answered", request.method, request.path)
             if self._task is None and self._now is request:
                 self._see(request)
