@@ -95,11 +95,14 @@ def test_what_is_not_there(up: Up) -> None:
 def test_bad_bodies_of_the_api(up: Up) -> None:
     path = "/api/models/late/promote"
     good = {"version": 1, "reason": "because"}
-    deep = b'{"version":' * DEEP + b"1" + b"}" * DEEP
+    half = DEEP // 2
+    deep = b'{"version":' * half + b"1" + b"}" * half
     for body in ({}, {**good, "version": "one"}, {**good, "more": 1}, b"{", b"", b"[" * DEEP, deep, b"NaN", b"\xff", [1]):
         status, answer = up.api.post(path, body)
         assert status == 400, (str(body)[:60], answer)
         assert answer["error"]
+    status, answer = up.api.post(path, deep * 2)
+    assert (status, answer["error"]) == (413, "the body is longer than 1,000,000 bytes")
     assert up.api.post(path, {**good, "version": 2})[0] == 404
     assert up.api.post("/api/models/lte/promote", good)[0] == 404
     status, answer = up.api.ask("GET", "/api/models")

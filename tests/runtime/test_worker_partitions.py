@@ -14,7 +14,7 @@ from tests.monitoring.test_outcomes import MODEL, receipt
 from tests.runtime.worker_world import BY_ID, BY_WHO, SOURCE, START, World, contents, fill, project, put
 
 from skyloom.features.offline.history import Requests, Wanted, features_of, rules_of
-from skyloom.features.online.lookup import OnlineFeatures
+from skyloom.features.online.lookup import OnlineFeatures, Snapshot
 from skyloom.ingest.partitions import parts_of
 from skyloom.ingest.sink import events_topic
 from skyloom.kernel.errors import Conflict
@@ -122,7 +122,7 @@ def test_events_lie_in_the_partition_of_their_key_and_are_found_once(make: Any) 
     for table in ("events/taps", "quarantine/taps", "deadletter/taps"):
         assert sorted(map(told, one[table])) == sorted(map(told, three[table]))
     t = START + 11 * HOUR + 60_000
-    assert read(world, "u1", t)[0] is not None
+    assert None not in read(world, "u1", t).values[0]
     assert world.log.committed("worker", events_topic("taps"), 2) == world.log.end(events_topic("taps"), 2)
 
 
@@ -132,8 +132,8 @@ def told(row: dict[str, Any]) -> Any:
     return [str(event[name]) for name in ("id", "who", "x")]
 
 
-def read(world: Any, who: str, t: int) -> tuple[Any, dict[str, int]]:
-    return OnlineFeatures(world.online, {"by_who": BY_WHO}).read([("by_who", (who,))], t)  # type: ignore[return-value]
+def read(world: Any, who: str, t: int) -> Snapshot:
+    return OnlineFeatures(world.online, {"by_who": BY_WHO}).read([("by_who", (who,))], t)
 
 
 def test_what_is_served_from_several_partitions_is_what_the_lake_says(make: Any) -> None:

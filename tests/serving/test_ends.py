@@ -133,7 +133,8 @@ def end_many(port: int, servers: Supervised, key: str) -> None:
         theirs = connected_to(pid, port)
         before = {client.local: client for client in clients}
         os.kill(pid, number)
-        os.kill(pid, signal.SIGCONT)
+        if number != signal.SIGKILL:
+            os.kill(pid, signal.SIGCONT)
         await servers.until("died", child)
         await servers.until("ready", child)
         told = load.total
