@@ -434,7 +434,7 @@ def test_connections_are_left_behind_between_two_requests(run: Any) -> None:
     run(main())
 
 
-def test_connections_beyond_the_limit_wait_and_the_longest_idle_ones_end(run: Any) -> None:
+def test_connections_beyond_the_limit_wait_and_the_longest_idle_ones_end(run: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with served() as here:
             here.server._most = 16
@@ -445,7 +445,7 @@ def test_connections_beyond_the_limit_wait_and_the_longest_idle_ones_end(run: An
             first += [await here.connect(GET) for _ in range(15)]
             for reader, _ in first[1:]:
                 await head(reader)
-            assert here.server._is_full
+            assert "there are 16 connections: new ones wait" in caplog.text
             more = [await here.connect(GET) for _ in range(3)]
             for reader, _ in more:
                 assert answers(await head(reader)) == [(200, b"0")]
