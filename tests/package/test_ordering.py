@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -136,9 +137,18 @@ def test_trees_of_a_classifier_and_of_lightgbm_are_read_too(trees_onnx: bytes, s
 
 
 @settings(deadline=None, max_examples=300)
+@example([(149, 0)], False)
 @given(st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 255)), min_size=1, max_size=4), st.booleans())
 def test_no_bytes_break_the_reader(model: bytes, changes: list[tuple[int, int]], cut: bool) -> None:
     damaged = bytearray(model)
     for at, octet in changes:
         damaged[at % len(damaged)] = octet
     ordering_of(bytes(damaged[: changes[0][0] % len(damaged)] if cut else damaged), NAMES)
+
+
+def test_a_model_that_leads_in_a_circle_is_left_alone() -> None:
+    circle = onnx.helper.make_node("Identity", ["x"], ["x"])
+    trees = onnx.helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml")
+    columns = onnx.helper.make_node("Concat", ["x", "x"], ["x"], axis=1)
+    for nodes in ([circle, trees], [columns, circle, trees], [circle]):
+        assert splits_of(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [])).SerializeToString()) is None

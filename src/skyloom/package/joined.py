@@ -7,6 +7,7 @@ Numbers of fields are those of onnx.proto of ONNX 1.x.
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from skyloom.package.nodes import Node, node_of
 from skyloom.package.protobuf import fields, text
 
 _GRAPH = 7
@@ -33,14 +34,6 @@ class _Field(NamedTuple):
     last: int
 
 
-class _Node(NamedTuple):
-    operator: str
-    domain: str
-    inputs: list[str]
-    outputs: list[str]
-    attributes: list[tuple[int, int]]
-
-
 def joined(model: bytes, names: Sequence[str]) -> Joined | None:
     """The same model with the inputs ``names``, in this order, given as one; ``None`` where it does anything else with them
     than to join them, and where it is large or written in an unusual way."""
@@ -56,7 +49,7 @@ def _joined(model: bytes, names: Sequence[str]) -> Joined | None:
     if len(graphs) != 1:
         return None
     within = list(_fields(model, graphs[0].first, graphs[0].last))
-    nodes = {each: _node(model, each) for each in within if each.number == _NODE}
+    nodes = {each: node_of(model, each.first, each.last) for each in within if each.number == _NODE}
     asking = [each for each, node in nodes.items() if not set(names).isdisjoint(node.inputs)]
     given = {_name(model, each) for each in within if each.number == _INPUT}
     if len(asking) != 1 or given != set(names) or any(_holds_graph(model, node) for node in nodes.values()):
@@ -73,7 +66,7 @@ def _joined(model: bytes, names: Sequence[str]) -> Joined | None:
     return Joined(b"".join([*rest, _message(_GRAPH, graph)]), name)
 
 
-def _joins(model: bytes, node: _Node, names: Sequence[str]) -> bool:
+def _joins(model: bytes, node: Node, names: Sequence[str]) -> bool:
     """Whether a node makes one row of the columns ``names``, in this order."""
     if node.operator != "Concat" or node.domain not in ("", "ai.onnx") or len(node.outputs) != 1:
         return False
@@ -83,25 +76,9 @@ def _joins(model: bytes, node: _Node, names: Sequence[str]) -> bool:
     return axis.get(1) == b"axis" and axis.get(3) in _AXES
 
 
-def _holds_graph(model: bytes, node: _Node) -> bool:
+def _holds_graph(model: bytes, node: Node) -> bool:
     """Whether a node has branches or a loop within it, which may look at what is around it."""
     return any(number in (6, 11) for first, last in node.attributes for number, *_ in fields(model, first, last, bulk=True))
-
-
-def _node(model: bytes, field: _Field) -> _Node:
-    node = _Node("", "", [], [], [])
-    for number, first, last in fields(model, field.first, field.last):
-        if number == 1:
-            node.inputs.append(text(model, first, last))
-        elif number == 2:
-            node.outputs.append(text(model, first, last))
-        elif number == 4:
-            node = node._replace(operator=text(model, first, last))
-        elif number == 5:
-            node.attributes.append((first, last))
-        elif number == 7:
-            node = node._replace(domain=text(model, first, last))
-    return node
 
 
 def _name(model: bytes, field: _Field) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from skyloom.package.nodes import Node, node_of
 from skyloom.package.protobuf import fields, text
 
 _ENSEMBLES = frozenset({"TreeEnsembleRegressor", "TreeEnsembleClassifier"})
@@ -39,13 +40,6 @@ class Splits(NamedTuple):
         """Those that look at one of these inputs."""
         its = np.isin(self.inputs, list(inputs))
         return Splits(self.inputs[its], self.thresholds[its], self.weights[its])
-
-
-class _Node(NamedTuple):
-    operator: str
-    inputs: list[str]
-    outputs: list[str]
-    attributes: list[tuple[int, int]]
 
 
 def splits_of(model: bytes) -> Splits | None:
@@ -102,7 +96,7 @@ def _met(
     )
 
 
-def _columns(nodes: list[_Node], name: str) -> list[str]:
+def _columns(nodes: list[Node], name: str) -> list[str]:
     """The inputs of the model that the first columns of a value are, as far as that is plain."""
     made_by = {output: node for node in nodes for output in node.outputs}
     name = _source(made_by, name)
@@ -115,37 +109,26 @@ def _columns(nodes: list[_Node], name: str) -> list[str]:
     return list(takewhile(lambda source: source not in made_by, sources))
 
 
-def _source(made_by: dict[str, _Node], name: str) -> str:
+def _source(made_by: dict[str, Node], name: str) -> str:
     """Where a value comes from that operators have left as it came."""
-    while (node := made_by.get(name)) is not None and node.operator in _AS_THEY_COME:
+    for _ in made_by:  # no way is longer, unless it leads in a circle
+        node = made_by.get(name)
+        if node is None or node.operator not in _AS_THEY_COME:
+            break
         name = node.inputs[0]
     return name
 
 
-def _nodes(model: bytes) -> Iterator[_Node]:
+def _nodes(model: bytes) -> Iterator[Node]:
     for number, first, last in fields(model, 0, len(model)):
         if number == 7:
-            yield from (_node(model, *within) for each, *within in fields(model, first, last) if each == 1)
+            yield from (node_of(model, *within) for each, *within in fields(model, first, last) if each == 1)
 
 
-def _node(model: bytes, start: int, end: int) -> _Node:
-    node = _Node("", [], [], [])
-    for number, first, last in fields(model, start, end):
-        if number == 1:
-            node.inputs.append(text(model, first, last))
-        elif number == 2:
-            node.outputs.append(text(model, first, last))
-        elif number == 4:
-            node = node._replace(operator=text(model, first, last))
-        elif number == 5:
-            node.attributes.append((first, last))
-    return node
-
-
-def _attributes(model: bytes, node: _Node) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
+def _attributes(model: bytes, node: Node) -> Iterator[tuple[str, Callable[[], NDArray[Any]]]]:
     """The attributes of a node that are runs of numbers, by their names, each to be read when it is asked for."""
     for start, end in node.attributes:
-        number, first, last = next(fields(model, start, end))
+        number, first, last = next(fields(model, start, end), (0, start, end))
         kind = model[end - len(_FLOATS) : end]
         if number == 1 and kind in (_FLOATS, _INTEGERS):
             read = _floats if kind == _FLOATS else _integers
@@ -154,8 +137,9 @@ def _attributes(model: bytes, node: _Node) -> Iterator[tuple[str, Callable[[], N
 
 def _floats(model: bytes, start: int, end: int) -> NDArray[np.float32]:
     """Floats of four bytes, with a tag of one byte before each. Raises `IndexError` for anything else."""
-    tagged = np.frombuffer(model, [("tag", "u1"), ("value", "<f4")], (end - start) // 5, start)
-    if (end - start) % 5 or (tagged["tag"] != _FLOAT_TAG).any():
+    count, rest = divmod(end - start, 5)
+    tagged = np.frombuffer(model, [("tag", "u1"), ("value", "<f4")], max(count, 0), start)
+    if count < 0 or rest or (tagged["tag"] != _FLOAT_TAG).any():
         raise IndexError(f"no run of floats at byte {start}")
     return np.ascontiguousarray(tagged["value"])
 
@@ -163,11 +147,16 @@ def _floats(model: bytes, start: int, end: int) -> NDArray[np.float32]:
 def _integers(model: bytes, start: int, end: int) -> NDArray[np.int64]:
     """Varints with a tag of one byte before each, so that every other byte without its high bit is the last of a number.
     Raises `IndexError` for anything else."""
-    octets = np.frombuffer(model, np.uint8, end - start, start)
+    octets = np.frombuffer(model, np.uint8, max(end - start, 0), start)
     ends = np.flatnonzero(octets < 0x80)
     tags, lasts = ends[::2], ends[1::2]
     follow = np.array_equal(tags[1:], lasts[:-1] + 1) and len(tags) == len(lasts)
-    if not follow or (octets[tags] != _INTEGER_TAG).any() or (len(tags) and (tags[0] or lasts[-1] + 1 != len(octets))):
+    if (
+        start > end
+        or not follow
+        or (octets[tags] != _INTEGER_TAG).any()
+        or (len(tags) and (tags[0] or lasts[-1] + 1 != len(octets)))
+    ):
         raise IndexError(f"no run of integers at byte {start}")
     values = np.zeros(len(lasts), np.int64)
     for place in range(min(int((lasts - tags).max(initial=0)), _LONGEST)):
